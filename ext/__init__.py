@@ -1,0 +1,25 @@
+"""The data path: what moves bytes. It imports nothing from lb; no Python runs per byte, event or session.
+
+    linux    the system calls, as C declares them
+    table    the snapshot: layout, compiler (supervisor), checked mapping (worker)
+    board    the scoreboard: layout, one writer per cell, readers sum
+    ring     access-log lines, from a worker to the one writer
+    state    what one worker owns: slots, sides, pipes, blocks, the wheel
+    wheel    deadlines
+    slab     slots, blocks and pipes: taken and given back
+    pick     which endpoint
+    record   a session's one line
+    pump     one direction of a session
+    relay    a session from accept to its end
+    engine   the Python surface: Engine.step() drains a batch of events without the GIL
+
+Laws
+    1  Try first, wait on EAGAIN; every socket is registered once, edge-triggered; an event carries slot and
+       generation, so that one meant for a former user of the slot is dropped.
+    2  An idle session owns a slot and two descriptors, and nothing else.
+    3  Reading stops while the other side is blocked; refused bytes are kept, bounded.
+    4  An end of stream is passed on after every byte before it, and a reset after they were acknowledged.
+    5  Every wait has a deadline in the wheel.
+    6  Every loop is bounded by a named limit; what a limit stopped waits on the ready list.
+    7  Errors are return codes. Whatever is taken is counted and given back.
+"""

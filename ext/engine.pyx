@@ -1,0 +1,368 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The Python surface of the data path: one Engine per worker.
+
+The worker's loop watches `fileno()`, the engine's own epoll descriptor, and calls step() when it is readable.
+A step drains events without the GIL until nothing is ready or its time is up, so that control messages are read
+too. One timerfd in the epoll set drives the wheel; it is edge-triggered, so nobody has to read it.
+"""
+import os
+
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from lb._ext.board cimport (
+    BUCKETS, ENDPOINTS_MAX, FAILURES, LISTENERS_MAX, REASON_SHUTDOWN,
+    fast_bounds_us, map_board, observe, unmap_board,
+)
+from lb._ext.linux cimport *
+from lb._ext.relay cimport cut, go_on, on_deadline, on_event, resume_paused, welcome
+from lb._ext.ring cimport map_ring, unmap_ring
+from lb._ext.slab cimport free_spares, give_slot
+from lb._ext.state cimport *
+from lb._ext.table cimport map_table, table_t, unmap_table
+from lb._ext.wheel cimport next_turn_ms, some_due, start_wheel, take_due, turn_wheel
+
+from lb._ext.board import FAILURE_NAMES, REASON_NAMES
+
+cdef enum:
+    STEP_NS_MAX = 1000000       # control messages wait no longer
+    FEW_EVENTS = 4              # after so few, nothing more is likely: back to the loop at once
+    SCAN_MAX = 4096             # slots looked at per close_some()
+    CUTS_MAX = 256              # sessions cut per close_some()
+    MARK_LISTENING = 0xFFFFFFFF # in the upper half of an event's data, where sessions have a generation
+    MARK_TIMER = 0xFFFFFFFE
+
+cdef uint64_t NEVER = <uint64_t>-1
+
+cdef enum:
+    STEP_MORE = 1
+    STEP_FAILURES = 2
+
+# What step() reports.
+MORE = STEP_MORE            # call again soon, without waiting for an event
+FAILURES_SEEN = STEP_FAILURES  # take_failures() has something
+
+
+cdef class Engine:
+    """The data path of one worker. Not thread-safe; every call is the worker's own."""
+
+    cdef engine_t* e
+
+    def __cinit__(self, *, uint32_t worker, uint32_t sessions_max, uint64_t sessions_max_all, uint32_t pipes_max,
+                  int board_fd, int ring_fd):
+        """`ring_fd` -1: no access log. The descriptors stay the caller's. Raises OSError, ValueError."""
+        cdef engine_t* e = <engine_t*>calloc(1, sizeof(engine_t))
+        if e == NULL:
+            raise MemoryError
+        self.e = e
+        e.epfd = e.timer_fd = -1
+        if map_board(board_fd, &e.board) == -1 or worker >= e.board.count:
+            raise ValueError("the scoreboard is not one of this version's")
+        if ring_fd != -1:
+            e.ring = map_ring(ring_fd)
+            if e.ring == NULL:
+                raise ValueError("the access-log ring is not one of this version's")
+        e.worker, e.sessions_max_all, e.pipes_max = worker, sessions_max_all, pipes_max
+        e.cell = &e.board.workers[worker]
+        e.endpoints = e.board.endpoints + <size_t>worker * ENDPOINTS_MAX
+        e.listeners = e.board.listeners + <size_t>worker * LISTENERS_MAX
+        e.failures = <uint32_t*>calloc(ENDPOINTS_MAX * FAILURES, sizeof(uint32_t))
+        e.failed = <uint32_t*>calloc(ENDPOINTS_MAX, sizeof(uint32_t))
+        e.slots_max = min(sessions_max, <uint32_t>SESSIONS_MAX)
+        e.slots = <session_t*>mmap(NULL, e.slots_max * sizeof(session_t), PROT_READ | PROT_WRITE,
+                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        if e.failures == NULL or e.failed == NULL or e.slots == <session_t*>MAP_FAILED:
+            raise MemoryError
+        e.slots_free = e.ready_first = e.ready_last = NONE
+        e.random = (2654435769 * (worker + 1) ^ <uint32_t>clock_ns(CLOCK_MONOTONIC)) | 1
+        read_clock(e)
+        start_wheel(e)
+        open_epoll(e)
+
+    def __dealloc__(self):
+        if self.e == NULL:
+            return
+        self.close()
+        free(self.e)
+
+    def close(self) -> None:
+        """Cuts every session and gives everything back. A second call does nothing."""
+        cdef engine_t* e = self.e
+        if e.epfd != -1:
+            for index in range(e.listenings_high):
+                if e.listenings[index].fd != -1:
+                    forget_listening(e, &e.listenings[index])
+            cut_all(e)
+            free_spares(e)
+            close(e.timer_fd)
+            close(e.epfd)
+            e.epfd = -1
+        if e.slots != NULL and e.slots != <session_t*>MAP_FAILED:
+            munmap(e.slots, e.slots_max * sizeof(session_t))
+        e.slots = NULL
+        free(e.failures)
+        free(e.failed)
+        e.failures = e.failed = NULL
+        unmap_table(&e.table)
+        unmap_ring(e.ring)
+        e.ring = NULL
+        unmap_board(&e.board)
+
+    # ---- Turning --------------------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        return self.e.epfd
+
+    def step(self) -> int:
+        """Drains a batch; returns MORE and FAILURES_SEEN, or'ed."""
+        cdef int found
+        with nogil:
+            found = step(self.e)
+        return found
+
+    def beat(self, uint64_t lag_us) -> None:
+        """A sign of life, and how late the loop came to give it."""
+        read_clock(self.e)
+        self.e.cell.heartbeat_ns = self.e.now_ns
+        observe(&self.e.cell.lag, fast_bounds_us, lag_us)
+
+    # ---- Orders ---------------------------------------------------------------------------------
+
+    def publish(self, int fd) -> int:
+        """Swaps in the snapshot behind `fd`, which stays the caller's; returns its generation.
+
+        Raises ValueError with the reason; then the one before stays.
+        """
+        cdef table_t table
+        cdef const char* why = NULL
+        memset(&table, 0, sizeof(table))
+        if map_table(fd, &table, &why) == -1:
+            raise ValueError(f"the snapshot is refused: {why.decode()}")
+        if table.header.endpoints_count > ENDPOINTS_MAX or table.header.listeners_count > LISTENERS_MAX:
+            unmap_table(&table)
+            raise ValueError("the snapshot is refused: it is larger than the scoreboard")
+        unmap_table(&self.e.table)
+        self.e.table = table
+        self.e.board.header.endpoints_high = max(
+            self.e.board.header.endpoints_high, table.header.endpoints_count)
+        self.e.board.header.listeners_high = max(
+            self.e.board.header.listeners_high, table.header.listeners_count)
+        self.e.room_made = True
+        return table.header.generation
+
+    def listen(self, uint32_t socket, uint32_t listener, int fd) -> None:
+        """Accepts from `fd`, which is the engine's from now on. A socket already known gets the listener id."""
+        cdef engine_t* e = self.e
+        cdef epoll_event event
+        cdef uint32_t index, place = e.listenings_high
+        for index in range(e.listenings_high):
+            if e.listenings[index].fd == -1:
+                place = min(place, index)
+            elif e.listenings[index].socket == socket:
+                e.listenings[index].listener = listener
+                close(fd)
+                return
+        if place >= LISTENINGS_MAX:
+            close(fd)
+            raise ValueError(f"more than {LISTENINGS_MAX} listening sockets")
+        event.events, event.data.u64 = EPOLLIN, <uint64_t>MARK_LISTENING << 32 | place
+        if epoll_ctl(e.epfd, EPOLL_CTL_ADD, fd, &event) == -1:
+            error = errno
+            close(fd)
+            raise OSError(error, os.strerror(error))
+        e.listenings[place].fd, e.listenings[place].socket = fd, socket
+        e.listenings[place].listener, e.listenings[place].paused = listener, 0
+        e.listenings_high = max(e.listenings_high, place + 1)
+
+    def unlisten(self, uint32_t socket) -> bool:
+        """Accepts no more from it, and closes this process's descriptor. False: it was not known."""
+        cdef uint32_t index
+        for index in range(self.e.listenings_high):
+            if self.e.listenings[index].fd != -1 and self.e.listenings[index].socket == socket:
+                forget_listening(self.e, &self.e.listenings[index])
+                return True
+        return False
+
+    def unlisten_all(self) -> None:
+        for index in range(self.e.listenings_high):
+            if self.e.listenings[index].fd != -1:
+                forget_listening(self.e, &self.e.listenings[index])
+
+    def close_some(self, int64_t endpoint, int64_t listener, str reason, uint32_t start) -> int:
+        """Cuts sessions of an endpoint, or of a listener, or (both -1) all, from slot `start` on.
+
+        A bounded number per call: returns the slot to go on from, or -1 when all were looked at.
+        """
+        cdef int number = REASON_NAMES.index(reason)
+        cdef int64_t following
+        with nogil:
+            read_clock(self.e)
+            following = close_some(self.e, endpoint, listener, number, start)
+        return following
+
+    def take_failures(self) -> dict:
+        """{endpoint id: {reason: count}} of failed connects since the last call."""
+        cdef engine_t* e = self.e
+        cdef uint32_t index
+        cdef int kind
+        cdef uint32_t* counts
+        found = {}
+        for index in range(e.failed_count):
+            counts = e.failures + <size_t>e.failed[index] * FAILURES
+            found[e.failed[index]] = {FAILURE_NAMES[kind]: counts[kind] for kind in range(FAILURES) if counts[kind]}
+            memset(counts, 0, FAILURES * sizeof(uint32_t))
+        e.failed_count = 0
+        return found
+
+    @property
+    def sessions_open(self) -> int:
+        return self.e.cell.sessions_open
+
+    def held(self) -> dict:
+        """What is taken and not yet given back; all 0 when no session is left."""
+        return {
+            "slots": self.e.slots_used,
+            "descriptors": self.e.descriptors_open,
+            "blocks": self.e.blocks_used,
+            "pipes": self.e.pipes_used,
+        }
+
+    @staticmethod
+    def slot_bytes() -> int:
+        return sizeof(session_t)
+
+
+# ---- Lifecycle --------------------------------------------------------------------------------------
+
+cdef void read_clock(engine_t* e) noexcept nogil:
+    e.now_ns = clock_ns(CLOCK_MONOTONIC)
+    e.now_ms = e.now_ns // 1000000
+
+
+cdef int open_epoll(engine_t* e) except -1:
+    cdef epoll_event event
+    e.epfd = epoll_create1(EPOLL_CLOEXEC)
+    e.timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)
+    event.events, event.data.u64 = EPOLLIN | <uint32_t>EPOLLET, <uint64_t>MARK_TIMER << 32
+    if e.epfd == -1 or e.timer_fd == -1 or epoll_ctl(e.epfd, EPOLL_CTL_ADD, e.timer_fd, &event) == -1:
+        raise OSError(errno, os.strerror(errno))
+    return 0
+
+
+cdef void forget_listening(engine_t* e, listening_t* l) noexcept nogil:
+    """Other processes hold copies of it, so close() alone would leave it in the epoll set."""
+    if l.paused:
+        e.paused_count -= 1
+    else:
+        epoll_ctl(e.epfd, EPOLL_CTL_DEL, l.fd, NULL)
+    close(l.fd)
+    l.fd, l.paused = -1, 0
+
+
+cdef void cut_all(engine_t* e) noexcept nogil:
+    cdef int64_t start = 0
+    read_clock(e)
+    while start >= 0:
+        start = close_some(e, -1, -1, REASON_SHUTDOWN, <uint32_t>start)
+    run_ready(e)
+
+
+# ---- One step ---------------------------------------------------------------------------------------
+
+cdef int step(engine_t* e) noexcept nogil:
+    cdef int i, count
+    cdef uint64_t until_ns
+    read_clock(e)
+    until_ns = e.now_ns + STEP_NS_MAX
+    e.cell.steps_total += 1
+    while True:
+        count = epoll_wait(e.epfd, e.events, EVENTS_MAX, 0)
+        for i in range(count):
+            dispatch(e, e.events[i].data.u64, e.events[i].events)
+        run_ready(e)
+        run_due(e)
+        if e.paused_count and (e.room_made or e.now_ms >= e.resume_ms):
+            resume_paused(e)
+        if count < FEW_EVENTS:
+            break
+        read_clock(e)
+        if e.now_ns >= until_ns:
+            break
+    arm_timer(e)
+    return (STEP_MORE if e.ready_first != NONE or some_due(e) else 0) | (STEP_FAILURES if e.failed_count else 0)
+
+
+cdef void dispatch(engine_t* e, uint64_t data, uint32_t events) noexcept nogil:
+    cdef uint32_t mark = data >> 32
+    cdef uint32_t low = <uint32_t>data
+    cdef session_t* s
+    if mark == MARK_LISTENING:
+        if e.listenings[low].fd != -1 and not e.listenings[low].paused:
+            welcome(e, &e.listenings[low])
+    elif mark == MARK_TIMER:
+        e.wheel.armed_ms = NEVER
+    else:
+        s = &e.slots[low >> 1]
+        if s.generation == mark:  # else it is meant for a former user of the slot
+            on_event(e, s, low & 1, events)
+
+
+cdef void run_ready(engine_t* e) noexcept nogil:
+    """Each session on the list gets one turn; one that is stopped again waits for the next round."""
+    cdef uint32_t index = e.ready_first
+    cdef session_t* s
+    e.ready_first = e.ready_last = NONE
+    while index != NONE:
+        s = &e.slots[index]
+        index = s.next_ready
+        s.queued, s.next_ready = 0, NONE
+        if s.state == FREE:
+            give_slot(e, s)
+        else:
+            go_on(e, s)
+
+
+cdef void run_due(engine_t* e) noexcept nogil:
+    cdef session_t* s
+    cdef int i
+    turn_wheel(e, e.now_ms)
+    for i in range(EXPIRIES_MAX):
+        s = take_due(e)
+        if s == NULL:
+            return
+        on_deadline(e, s)
+
+
+cdef void arm_timer(engine_t* e) noexcept nogil:
+    """Sets the timer if something is due before it would fire; one that fires early does no harm."""
+    cdef itimerspec when
+    cdef uint64_t at_ms = next_turn_ms(e)
+    if e.paused_count:
+        at_ms = min(at_ms, e.resume_ms)
+    if at_ms >= e.wheel.armed_ms:
+        return
+    e.wheel.armed_ms = at_ms
+    memset(&when, 0, sizeof(when))
+    when.it_value.tv_sec = at_ms // 1000
+    when.it_value.tv_nsec = (at_ms % 1000) * 1000000
+    if at_ms == 0:
+        when.it_value.tv_nsec = 1
+    timerfd_settime(e.timer_fd, TFD_TIMER_ABSTIME, &when, NULL)
+
+
+cdef int64_t close_some(engine_t* e, int64_t endpoint, int64_t listener, int reason,
+                        uint32_t start) noexcept nogil:
+    cdef uint32_t index = start
+    cdef int looked = 0, cuts = 0
+    cdef session_t* s
+    while index < e.slots_high and looked < SCAN_MAX and cuts < CUTS_MAX:
+        s = &e.slots[index]
+        index += 1
+        looked += 1
+        if s.state == FREE or (endpoint != -1 and s.endpoint != endpoint) or (
+                listener != -1 and s.listener != listener):
+            continue
+        cut(e, s, reason)
+        cuts += 1
+    return index if index < e.slots_high else -1

@@ -1,0 +1,167 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The access-log line: one JSON object, written by C into the worker's ring.
+
+Names and addresses come from the snapshot, whose compiler refuses text that would need escaping; nothing in
+the line was chosen by a client. Times of day are UTC; `time` is when the session ended. Durations are
+milliseconds with three decimals, null for what did not happen.
+"""
+from libc.stdio cimport snprintf
+from libc.string cimport memcpy
+
+from lb._ext.board cimport FAILURES, REASONS
+from lb._ext.linux cimport *
+from lb._ext.ring cimport put_line
+from lb._ext.state cimport *
+from lb._ext.table cimport endpoint_t, listener_t, text_t
+
+cdef extern from "time.h" nogil:
+    ctypedef long time_t
+    cdef struct tm:
+        int tm_sec
+        int tm_min
+        int tm_hour
+        int tm_mday
+        int tm_mon
+        int tm_year
+    tm* gmtime_r(const time_t* seconds, tm* out)
+
+cdef enum:
+    LINE_MAX = 4096             # 8 attempts with the longest names are under 2 KiB
+
+cdef const char* REASON_WORDS[REASONS]
+REASON_WORDS[:] = [
+    "done", "client_reset", "endpoint_reset", "connect_failed", "no_endpoint", "refused_limit",
+    "idle_timeout", "half_close_timeout", "drained", "endpoint_down", "operator", "shutdown", "lb_error",
+]
+cdef const char* CLOSER_WORDS[3]
+CLOSER_WORDS[:] = ["client", "endpoint", "lb"]
+cdef const char* RESULT_WORDS[FAILURES + 1]
+RESULT_WORDS[:] = ["refused", "timeout", "unreachable", "reset", "local", "connected"]
+
+cdef struct line_t:
+    uint32_t size
+    char text[LINE_MAX]
+
+
+cdef void note_addresses(engine_t* e, session_t* s) noexcept nogil:
+    cdef socklen_t size
+    if e.ring == NULL:
+        return
+    if s.side[CLIENT].fd != -1:
+        size = sizeof(address_t)
+        getsockname(s.side[CLIENT].fd, &s.local.any, &size)
+    if s.side[UPSTREAM].fd != -1:
+        size = sizeof(address_t)
+        getsockname(s.side[UPSTREAM].fd, &s.upstream.any, &size)
+
+
+cdef void put_record(engine_t* e, const session_t* s) noexcept nogil:
+    cdef line_t line
+    if e.ring == NULL:
+        return
+    line.size = 0
+    put_time(&line)
+    put_names(e, s, &line)
+    put_address(&line, ',"client":', &s.client)
+    put_address(&line, ',"local":', &s.local)
+    put_address(&line, ',"upstream":', &s.upstream)
+    put_attempts(e, s, &line)
+    put(&line, ',"queue_ms":0')
+    put_span(&line, ',"connect_ms":', s.connect_from_ns, s.connected_ns)
+    put_span(&line, ',"first_byte_ms":', s.connected_ns, s.first_byte_ns)
+    put_span(&line, ',"duration_ms":', s.accepted_ns, e.now_ns)
+    line.size += snprintf(
+        line.text + line.size, LINE_MAX - line.size,
+        ',"bytes_in":%llu,"bytes_out":%llu,"closed_by":"%s","reason":"%s","worker":%u,"sni":null}\n',
+        <unsigned long long>s.bytes_in, <unsigned long long>s.bytes_out, CLOSER_WORDS[s.closer],
+        REASON_WORDS[s.reason], e.worker)
+    if not put_line(e.ring, line.text, line.size):
+        e.cell.access_dropped_total += 1
+
+
+cdef void put(line_t* line, const char* text) noexcept nogil:
+    while text[0]:
+        line.text[line.size] = text[0]
+        line.size += 1
+        text += 1
+
+
+cdef void put_text(const engine_t* e, line_t* line, const char* key, text_t text) noexcept nogil:
+    put(line, key)
+    put(line, '"')
+    memcpy(line.text + line.size, e.table.text + text.offset, text.size)
+    line.size += text.size
+    put(line, '"')
+
+
+cdef void put_time(line_t* line) noexcept nogil:
+    cdef timespec now
+    cdef tm day
+    clock_gettime(CLOCK_REALTIME, &now)
+    gmtime_r(<time_t*>&now.tv_sec, &day)
+    line.size += snprintf(
+        line.text, LINE_MAX, '{"time":"%04d-%02d-%02dT%02d:%02d:%02d.%03dZ"', day.tm_year + 1900,
+        day.tm_mon + 1, day.tm_mday, day.tm_hour, day.tm_min, day.tm_sec, <int>(now.tv_nsec // 1000000))
+
+
+cdef void put_names(const engine_t* e, const session_t* s, line_t* line) noexcept nogil:
+    cdef const listener_t* listener = &e.table.listeners[s.listener]
+    put_text(e, line, ',"listener":', listener.name)
+    if s.endpoint == NONE:
+        put_text(e, line, ',"pool":', e.table.pools[listener.pool].name)
+        put(line, ',"endpoint":null')
+    else:
+        put_text(e, line, ',"pool":', e.table.endpoints[s.endpoint].pool)
+        put_text(e, line, ',"endpoint":', e.table.endpoints[s.endpoint].name)
+
+
+cdef void put_address(line_t* line, const char* key, const address_t* address) noexcept nogil:
+    put(line, key)
+    put(line, '"')
+    if address.any.sa_family == AF_INET:
+        inet_ntop(AF_INET, &address.v4.sin_addr, line.text + line.size, INET6_ADDRSTRLEN)
+        put_port(line, ':', address.v4.sin_port)
+    elif address.any.sa_family == AF_INET6:
+        put(line, '[')
+        inet_ntop(AF_INET6, &address.v6.sin6_addr, line.text + line.size, INET6_ADDRSTRLEN)
+        put_port(line, ']:', address.v6.sin6_port)
+    else:
+        line.size -= 1
+        put(line, 'null')
+        return
+    put(line, '"')
+
+
+cdef void put_port(line_t* line, const char* before, uint16_t port) noexcept nogil:
+    while line.text[line.size]:  # inet_ntop ended what it wrote with a NUL
+        line.size += 1
+    put(line, before)
+    line.size += snprintf(line.text + line.size, 8, "%u", <unsigned int>ntohs(port))
+
+
+cdef void put_span(line_t* line, const char* key, uint64_t from_ns, uint64_t to_ns) noexcept nogil:
+    cdef uint64_t us
+    put(line, key)
+    if from_ns == 0 or to_ns < from_ns:
+        put(line, 'null')
+        return
+    us = (to_ns - from_ns) // 1000
+    line.size += snprintf(line.text + line.size, 32, "%llu.%03u", <unsigned long long>(us // 1000),
+                          <unsigned int>(us % 1000))
+
+
+cdef void put_attempts(const engine_t* e, const session_t* s, line_t* line) noexcept nogil:
+    cdef const endpoint_t* endpoint
+    cdef int i
+    put(line, ',"attempts":[')
+    for i in range(s.attempts):
+        put(line, ',{' if i else '{')
+        if s.tried[i] < e.table.header.endpoints_count:  # one that was given up may have left meanwhile
+            endpoint = &e.table.endpoints[s.tried[i]]
+            put_text(e, line, '"endpoint":', endpoint.name)
+            put_text(e, line, ',"address":', endpoint.address_text)
+            put(line, ',')
+        put(line, '"result":"')
+        put(line, RESULT_WORDS[s.results[i]])
+        put(line, '"}')
+    put(line, ']')

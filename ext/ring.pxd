@@ -1,0 +1,24 @@
+# cython: language_level=3
+"""The ring: whole lines of the access log, from one worker (the only one that puts) to one writer (that takes).
+
+`head` counts bytes put, `tail` bytes taken, both for ever; a byte's place is its count modulo RING_BYTES. A
+line that does not fit is dropped and counted by the worker: neither a slow disk nor a stuck reader is waited for.
+"""
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef enum:
+    RING_BYTES = 1 << 20        # some 2500 lines: a quarter of a second at 10 000 sessions per second
+    RING_HEAD_BYTES = 4096
+
+cdef struct ring_t:
+    uint64_t magic
+    uint32_t layout
+    uint32_t unused
+    uint64_t pad[6]
+    uint64_t head               # written by the worker alone
+    uint64_t pad_head[7]
+    uint64_t tail               # written by the writer alone
+
+cdef ring_t* map_ring(int fd) noexcept nogil
+cdef void unmap_ring(ring_t* ring) noexcept nogil
+cdef bint put_line(ring_t* ring, const char* line, uint32_t size) noexcept nogil

@@ -1,0 +1,117 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Slots in one reserved stretch of memory, the lowest used first; blocks and pipes in free lists.
+
+Spare blocks and pipes are kept for the next that needs one, up to a bound, so that a flood leaves little behind.
+"""
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from lb._ext.linux cimport *
+from lb._ext.state cimport *
+
+cdef enum:
+    SPARE_BLOCKS_MAX = 256      # 4 MiB
+    SPARE_PIPES_MAX = 64
+
+
+cdef session_t* take_slot(engine_t* e) noexcept nogil:
+    cdef session_t* s
+    cdef uint32_t index = e.slots_free
+    cdef uint32_t generation
+    if index != NONE:
+        s = &e.slots[index]
+        e.slots_free = s.next_ready
+    elif e.slots_high < e.slots_max:
+        index = e.slots_high
+        e.slots_high += 1
+        s = &e.slots[index]
+    else:
+        return NULL
+    generation = s.generation
+    memset(s, 0, sizeof(session_t))
+    s.index, s.generation = index, generation
+    s.side[CLIENT].fd = s.side[UPSTREAM].fd = -1
+    s.endpoint = s.next_ready = s.wheel_place = NONE
+    e.slots_used += 1
+    return s
+
+
+cdef void give_slot(engine_t* e, session_t* s) noexcept nogil:
+    s.state = FREE
+    s.generation = (s.generation + 1) & 0x7FFFFFFF  # the upper half marks what is no session
+    s.next_ready = e.slots_free
+    e.slots_free = s.index
+    e.slots_used -= 1
+
+
+cdef block_t* take_block(engine_t* e) noexcept nogil:
+    cdef block_t* block = e.blocks_free
+    if block != NULL:
+        e.blocks_free = block.next
+    else:
+        block = <block_t*>malloc(sizeof(block_t))
+        if block == NULL:
+            return NULL
+        e.blocks_made += 1
+    e.blocks_used += 1
+    return block
+
+
+cdef void give_block(engine_t* e, block_t* block) noexcept nogil:
+    e.blocks_used -= 1
+    if e.blocks_made - e.blocks_used > SPARE_BLOCKS_MAX:
+        free(block)
+        e.blocks_made -= 1
+        return
+    block.next, e.blocks_free = e.blocks_free, block
+
+
+cdef pipe_t* take_pipe(engine_t* e) noexcept nogil:
+    cdef pipe_t* pipe = e.pipes_free
+    cdef int ends[2]
+    if pipe != NULL:
+        e.pipes_free = pipe.next
+        e.pipes_used += 1
+        return pipe
+    if e.pipes_made >= e.pipes_max:
+        return NULL
+    pipe = <pipe_t*>malloc(sizeof(pipe_t))
+    if pipe == NULL:
+        return NULL
+    if pipe2(ends, O_NONBLOCK | O_CLOEXEC) == -1:
+        free(pipe)
+        return NULL
+    fcntl(ends[1], F_SETPIPE_SZ, PIPE_BYTES)  # a refusal leaves 64 KiB, which does too
+    pipe.out, pipe.into, pipe.size = ends[0], ends[1], 0
+    e.pipes_made += 1
+    e.pipes_used += 1
+    return pipe
+
+
+cdef void give_pipe(engine_t* e, pipe_t* pipe) noexcept nogil:
+    e.pipes_used -= 1
+    if pipe.size or e.pipes_made - e.pipes_used > SPARE_PIPES_MAX:
+        close_pipe(e, pipe)
+        return
+    pipe.next, e.pipes_free = e.pipes_free, pipe
+
+
+cdef void close_pipe(engine_t* e, pipe_t* pipe) noexcept nogil:
+    close(pipe.out)
+    close(pipe.into)
+    free(pipe)
+    e.pipes_made -= 1
+
+
+cdef void free_spares(engine_t* e) noexcept nogil:
+    cdef block_t* block
+    cdef pipe_t* pipe
+    while e.blocks_free != NULL:
+        block = e.blocks_free
+        e.blocks_free = block.next
+        free(block)
+        e.blocks_made -= 1
+    while e.pipes_free != NULL:
+        pipe = e.pipes_free
+        e.pipes_free = pipe.next
+        close_pipe(e, pipe)

@@ -1,0 +1,179 @@
+# cython: language_level=3
+"""What the data path of one worker owns. All of it belongs to the engine and dies with it.
+
+A session is a slot; a slot has two sides, client and upstream, each one socket. Bytes that a side refused are
+kept with that side: in a block (copied) or in a pipe (spliced), never in both. Links between slots are slot
+numbers, NONE for none.
+"""
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from lb._ext.board cimport board_t, endpoint_cell_t, listener_cell_t, worker_cell_t
+from lb._ext.linux cimport address_t, epoll_event
+from lb._ext.ring cimport ring_t
+from lb._ext.table cimport ATTEMPTS_MAX, table_t
+
+cdef enum:
+    NONE = 0xFFFFFFFF
+    SESSIONS_MAX = 1 << 20      # per worker: 256 MiB of address space, touched as needed
+    BLOCK_BYTES = 16384         # one read; HAProxy's and nginx's buffer
+    PIPE_BYTES = 262144
+    EVENTS_MAX = 256            # per epoll_wait
+    ACCEPTS_MAX = 16            # per listener and wake-up
+    TURN_BYTES = 262144         # per session and turn, then others are served
+    EXPIRIES_MAX = 64           # per turn
+    LISTENINGS_MAX = 4096       # listening sockets of one worker
+
+# ---- One side of a session --------------------------------------------------------------------------
+
+cdef enum:
+    READABLE = 1                # reading has not said EAGAIN since the last edge
+    ENDED = 2                   # its end of stream has arrived (RDHUP), behind what is still to be read
+    FAILED = 4                  # it has an error (ERR), behind what is still to be read
+    FINISHED = 8                # its end of stream was read
+    SHUT = 16                   # the other's end of stream was passed on to it
+    BROKEN = 32                 # it was reset: nothing more can be sent to it
+    URGENT = 64                 # urgent data: a short read does not mean that all was read
+    STREAM = 128                # splice, rather than copy, what comes from it
+
+cdef struct block_t:
+    block_t* next               # in the free list
+    char data[BLOCK_BYTES]
+
+cdef struct pipe_t:
+    pipe_t* next                # in the free list
+    int32_t out                 # where it is read
+    int32_t into                # where it is written
+    uint64_t size               # bytes in it
+
+cdef struct side_t:
+    int32_t fd                  # -1: none
+    uint8_t flags
+    uint8_t full_reads          # in a row: several make a stream
+    uint8_t small_splices       # in a row: several end it
+    uint8_t unused
+    uint32_t kept_size          # bytes of the block that this side has yet to take
+    uint32_t kept_from
+    block_t* kept               # owned; NULL: none
+    pipe_t* pipe                # owned; NULL: none
+
+# ---- A session --------------------------------------------------------------------------------------
+
+cdef enum:
+    FREE
+    CONNECTING                  # an upstream socket is being connected
+    RELAYING
+    LINGERING                   # one side is gone; the other is closed once it acknowledged what it was sent
+
+cdef enum:
+    BY_CLIENT
+    BY_ENDPOINT
+    BY_LB
+
+cdef enum:
+    CLIENT = 0
+    UPSTREAM = 1
+
+cdef struct session_t:
+    uint32_t index
+    uint32_t generation         # counts the users of the slot
+    side_t side[2]
+    uint8_t state
+    uint8_t reason
+    uint8_t closer
+    uint8_t attempts            # made so far
+    uint8_t results[ATTEMPTS_MAX]
+    uint32_t tried[ATTEMPTS_MAX]  # endpoint ids, in order
+    uint8_t linger_side
+    uint8_t linger_reset        # end it by a reset, rather than orderly
+    uint8_t queued              # it is on the ready list
+    uint8_t settled             # what a long life needs was done (keepalive towards the endpoint)
+    uint32_t next_ready
+    uint32_t listener           # ids
+    uint32_t endpoint           # NONE: none is held
+    uint32_t idle_ms
+    uint32_t half_close_ms
+    uint32_t reset_linger_ms
+    uint32_t linger_wait_ms
+    uint32_t wheel_next
+    uint32_t wheel_prev
+    uint32_t wheel_place        # NONE: not in the wheel
+    uint64_t deadline_ms        # for which it is in the wheel
+    uint64_t active_ms          # when bytes last moved
+    uint64_t linger_until_ms
+    uint64_t accepted_ns
+    uint64_t connect_from_ns    # of the present attempt
+    uint64_t connected_ns       # 0: not yet
+    uint64_t first_byte_ns      # 0: not yet
+    uint64_t bytes_in
+    uint64_t bytes_out
+    address_t client            # as accept() gave it
+    address_t local             # these two are asked for when a record needs them; family 0: not known
+    address_t upstream
+
+# ---- The wheel --------------------------------------------------------------------------------------
+
+cdef enum:
+    WHEEL_LEVELS = 5            # 64^5 ms is 12 days; what is later is looked at again then
+    WHEEL_SLOTS = 64
+    WHEEL_DUE = WHEEL_LEVELS * WHEEL_SLOTS
+
+cdef struct wheel_t:
+    uint64_t now_ms
+    uint64_t armed_ms           # when the timer will fire; UINT64_MAX: it is off
+    uint64_t filled[WHEEL_LEVELS]
+    uint32_t heads[WHEEL_LEVELS * WHEEL_SLOTS + 1]  # the last: those that are due
+
+# ---- The engine -------------------------------------------------------------------------------------
+
+cdef struct listening_t:
+    int32_t fd                  # owned; -1: a free place
+    uint32_t socket             # how the supervisor calls it
+    uint32_t listener           # id
+    uint8_t paused              # out of the epoll set, for want of room
+
+cdef struct engine_t:
+    int32_t epfd
+    int32_t timer_fd
+    uint32_t worker
+    uint64_t now_ns             # read once per batch
+    uint64_t now_ms
+    table_t table
+    board_t board
+    worker_cell_t* cell         # this worker's cells
+    endpoint_cell_t* endpoints
+    listener_cell_t* listeners
+    ring_t* ring                # NULL: no access log
+    wheel_t wheel
+    # slots
+    session_t* slots            # reserved for slots_max, touched up to slots_high
+    uint32_t slots_max
+    uint32_t slots_high
+    uint32_t slots_free         # head of a list through next_ready
+    uint32_t slots_used
+    uint64_t sessions_max_all   # over all workers; 0: no such limit
+    # ready list: sessions that a limit stopped though they could go on
+    uint32_t ready_first
+    uint32_t ready_last
+    # blocks and pipes
+    block_t* blocks_free
+    pipe_t* pipes_free
+    uint32_t blocks_made
+    uint32_t blocks_used
+    uint32_t pipes_made
+    uint32_t pipes_used
+    uint32_t pipes_max
+    uint32_t descriptors_open   # of sessions
+    # accepting
+    listening_t listenings[LISTENINGS_MAX]
+    uint32_t listenings_high
+    uint32_t paused_count
+    uint64_t resume_ms          # when paused ones are tried again
+    bint room_made              # a session ended since they were last tried
+    # failures to tell the supervisor of: counts by endpoint and kind, and which endpoints have any
+    uint32_t* failures          # [endpoint * FAILURES + kind]; owned
+    uint32_t* failed            # endpoint ids; owned
+    uint32_t failed_count
+    uint32_t random
+    uint64_t moved_bytes        # sent to any side, ever
+    epoll_event events[EVENTS_MAX]
+    char buffer[BLOCK_BYTES]

@@ -1,0 +1,238 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The snapshot: compiled here from plain values, and checked here before a worker looks anything up in it.
+
+The compiler runs in the supervisor, the check in every worker. The check costs one pass and means that the hot
+path need not doubt an index: every id in the table is in range and present.
+"""
+import os
+import re
+
+from libc.string cimport memcpy, memset
+
+from lb._ext.linux cimport *
+
+cdef enum:
+    SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL
+    SIZE_MAX = 1 << 30          # 16384 endpoints with the longest schedules are under 64 MiB
+
+cdef uint64_t MAGIC = 0x6C62207461626C65  # "lb table"
+
+TEXT_PLAIN = re.compile(r'[^\x00-\x1f"\\\x7f]*')
+
+
+def compile_table(snapshot) -> int:
+    """Writes a snapshot into a sealed memfd and returns the descriptor, which is the caller's.
+
+    `snapshot` has the attributes that lb.model.snapshot describes. Raises ValueError for text that JSON would
+    have to escape and for an id that is not there.
+    """
+    cdef Compiler compiler = Compiler(snapshot)
+    block = compiler.block()
+    fd = os.memfd_create("lb-snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        left = memoryview(block)
+        while left:
+            left = left[os.write(fd, left):]
+        if fcntl(fd, F_ADD_SEALS, SEALS) == -1:
+            raise OSError(errno, "the snapshot's memory could not be sealed")
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+POLICIES = {"round_robin": POLICY_ROUND_ROBIN, "least_connections": POLICY_LEAST_CONNECTIONS}
+LAYOUT_VERSION = LAYOUT
+TABLE_ATTEMPTS_MAX = ATTEMPTS_MAX
+
+
+cdef class Compiler:
+    """Lays the parts out one after the other: header, listeners, pools, endpoints, ids, text."""
+
+    cdef object snapshot
+    cdef list ids
+    cdef bytearray text
+    cdef dict texts
+
+    def __init__(self, snapshot):
+        self.snapshot, self.ids, self.text, self.texts = snapshot, [], bytearray(), {}
+
+    cdef bytearray block(self):
+        cdef header_t header
+        listeners = b"".join([self.listener(line) for line in self.snapshot.listeners])
+        pools = b"".join([self.pool(line) for line in self.snapshot.pools])
+        endpoints = b"".join([self.endpoint(line) for line in self.snapshot.endpoints])
+        ids = b"".join([(<uint32_t>number).to_bytes(4, "little") for number in self.ids])
+        memset(&header, 0, sizeof(header))
+        header.magic, header.layout = MAGIC, LAYOUT
+        header.generation = self.snapshot.generation
+        header.listeners_count = len(self.snapshot.listeners)
+        header.pools_count = len(self.snapshot.pools)
+        header.endpoints_count = len(self.snapshot.endpoints)
+        header.ids_count = len(self.ids)
+        header.listeners_offset = sizeof(header_t)
+        header.pools_offset = header.listeners_offset + len(listeners)
+        header.endpoints_offset = header.pools_offset + len(pools)
+        header.ids_offset = header.endpoints_offset + len(endpoints)
+        header.text_offset = header.ids_offset + len(ids)
+        header.text_size = len(self.text)
+        header.size = header.text_offset + header.text_size
+        head = (<char*>&header)[:sizeof(header)]
+        return bytearray(head) + listeners + pools + endpoints + ids + self.text
+
+    cdef bytes listener(self, line):
+        cdef listener_t out
+        memset(&out, 0, sizeof(out))
+        if line is not None:
+            out.present, out.name = 1, self.put(line.name)
+            if self.snapshot.pools[line.pool] is None:
+                raise ValueError(f"listener {line.name}: pool {line.pool} is not in the snapshot")
+            out.pool, out.sessions_max = line.pool, line.sessions_max
+            out.idle_ms, out.half_close_ms = line.idle_ms, line.half_close_ms
+            out.reset_linger_ms = line.reset_linger_ms
+            out.keepalive_idle_s, out.keepalive_interval_s, out.keepalive_count = line.keepalive_s
+        return (<char*>&out)[:sizeof(out)]
+
+    cdef bytes pool(self, line):
+        cdef pool_t out
+        memset(&out, 0, sizeof(out))
+        if line is not None:
+            out.present, out.name, out.policy = 1, self.put(line.name), POLICIES[line.policy.value]
+            out.connect_timeout_ms = line.connect_timeout_ms
+            out.attempts_max = min(line.attempts_max, ATTEMPTS_MAX)
+            for number in (*line.eligible, *line.schedule):
+                if self.snapshot.endpoints[number] is None:
+                    raise ValueError(f"pool {line.name}: endpoint {number} is not in the snapshot")
+            out.eligible_first, out.eligible_count = len(self.ids), len(line.eligible)
+            self.ids += line.eligible
+            out.schedule_first, out.schedule_count = len(self.ids), len(line.schedule)
+            self.ids += line.schedule
+        return (<char*>&out)[:sizeof(out)]
+
+    cdef bytes endpoint(self, line):
+        cdef endpoint_t out
+        memset(&out, 0, sizeof(out))
+        if line is not None:
+            out.present, out.name, out.pool = 1, self.put(line.name), self.put(line.pool)
+            out.address_text = self.put(str(line.address))
+            out.weight, out.sessions_max = max(line.weight, 1), line.sessions_max
+            put_address(&out.address, line.address)
+        return (<char*>&out)[:sizeof(out)]
+
+    cdef text_t put(self, str text):
+        cdef text_t out
+        known = self.texts.get(text)
+        if known is None:
+            if not TEXT_PLAIN.fullmatch(text):
+                raise ValueError(f"{text!r} has a character that a record would have to escape")
+            data = text.encode()
+            known = self.texts[text] = (len(self.text), len(data))
+            self.text += data
+        out.offset, out.size = known
+        return out
+
+
+cdef int put_address(address_t* out, address) except -1:
+    host = address.host.encode()
+    cdef const char* text = host
+    if address.is_ipv6:
+        out.v6.sin6_family, out.v6.sin6_port = AF_INET6, htons(address.port)
+        found = inet_pton(AF_INET6, text, &out.v6.sin6_addr)
+    else:
+        out.v4.sin_family, out.v4.sin_port = AF_INET, htons(address.port)
+        found = inet_pton(AF_INET, text, &out.v4.sin_addr)
+    if found != 1:
+        raise ValueError(f"{address} is not an address")
+    return 0
+
+
+# ---- The worker's side ------------------------------------------------------------------------------
+
+cdef int map_table(int fd, table_t* table, const char** why) noexcept nogil:
+    cdef stat_t found
+    cdef int seals = fcntl(fd, F_GET_SEALS)
+    cdef const char* base
+    if seals == -1 or (seals & SEALS) != SEALS:
+        why[0] = "its memory is not sealed"
+        return -1
+    if fstat(fd, &found) == -1 or found.st_size < <long>sizeof(header_t) or found.st_size > SIZE_MAX:
+        why[0] = "its size is impossible"
+        return -1
+    base = <const char*>mmap(NULL, found.st_size, PROT_READ, MAP_SHARED, fd, 0)
+    if base == <const char*>MAP_FAILED:
+        why[0] = "it could not be mapped"
+        return -1
+    table.size = found.st_size
+    table.header = <const header_t*>base
+    table.listeners = <const listener_t*>(base + table.header.listeners_offset)
+    table.pools = <const pool_t*>(base + table.header.pools_offset)
+    table.endpoints = <const endpoint_t*>(base + table.header.endpoints_offset)
+    table.ids = <const uint32_t*>(base + table.header.ids_offset)
+    table.text = base + table.header.text_offset
+    why[0] = complaint(table)
+    if why[0] != NULL:
+        unmap_table(table)
+        return -1
+    return 0
+
+
+cdef void unmap_table(table_t* table) noexcept nogil:
+    if table.header != NULL:
+        munmap(<void*>table.header, table.size)
+    memset(table, 0, sizeof(table_t))
+
+
+cdef const char* complaint(const table_t* table) noexcept nogil:
+    cdef const header_t* h = table.header
+    cdef uint64_t end = sizeof(header_t)
+    cdef uint32_t i
+    if h.magic != MAGIC or h.layout != LAYOUT:
+        return "its layout is another version's"
+    if h.size != table.size:
+        return "it is truncated"
+    if not (part(&end, h.listeners_offset, h.listeners_count, sizeof(listener_t))
+            and part(&end, h.pools_offset, h.pools_count, sizeof(pool_t))
+            and part(&end, h.endpoints_offset, h.endpoints_count, sizeof(endpoint_t))
+            and part(&end, h.ids_offset, h.ids_count, sizeof(uint32_t))
+            and part(&end, h.text_offset, h.text_size, 1) and end == h.size):
+        return "its parts do not lie one after the other"
+    for i in range(h.ids_count):
+        if table.ids[i] >= h.endpoints_count or not table.endpoints[table.ids[i]].present:
+            return "it names an endpoint that is not there"
+    for i in range(h.listeners_count):
+        if table.listeners[i].present and not sound_listener(table, &table.listeners[i]):
+            return "a listener's line is damaged"
+    for i in range(h.pools_count):
+        if table.pools[i].present and not sound_pool(h, &table.pools[i]):
+            return "a pool's line is damaged"
+    for i in range(h.endpoints_count):
+        if table.endpoints[i].present and not sound_endpoint(h, &table.endpoints[i]):
+            return "an endpoint's line is damaged"
+    return NULL
+
+
+cdef bint part(uint64_t* end, uint32_t offset, uint32_t count, size_t size) noexcept nogil:
+    if offset != end[0]:
+        return False
+    end[0] += <uint64_t>count * size
+    return True
+
+
+cdef bint sound_text(const header_t* h, text_t text) noexcept nogil:
+    return <uint64_t>text.offset + text.size <= h.text_size
+
+
+cdef bint sound_listener(const table_t* table, const listener_t* line) noexcept nogil:
+    return (sound_text(table.header, line.name) and line.pool < table.header.pools_count
+            and table.pools[line.pool].present)
+
+
+cdef bint sound_pool(const header_t* h, const pool_t* line) noexcept nogil:
+    return (sound_text(h, line.name) and line.attempts_max <= ATTEMPTS_MAX
+            and <uint64_t>line.eligible_first + line.eligible_count <= h.ids_count
+            and <uint64_t>line.schedule_first + line.schedule_count <= h.ids_count)
+
+
+cdef bint sound_endpoint(const header_t* h, const endpoint_t* line) noexcept nogil:
+    return (sound_text(h, line.name) and sound_text(h, line.pool) and sound_text(h, line.address_text)
+            and line.weight > 0)

@@ -1,0 +1,82 @@
+"""What pydantic found, in the operator's words and at the operator's lines.
+
+A value is reported where it stands, a key that should not be there at the key, one that is missing at the key
+of its section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import NoneType, UnionType
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from lb.config.problem import NOT_YET, BadValue, Path, Problem, did_you_mean, dotted, quoted
+from lb.config.schema import FileSection
+from lb.config.section import Section
+from lb.config.tree import Mapping, place
+
+KINDS = {"model_type": "a mapping of keys", "dict_type": "a mapping of names", "list_type": "a list"}
+
+
+class Places:
+    """Makes problems of paths."""
+
+    def __init__(self, root: Mapping, file: str) -> None:
+        self.root = root
+        self._file = file
+
+    def problem(
+        self, path: Path, message: str, suggestion: str | None = None, *, at_key: bool = False
+    ) -> Problem:
+        known, mark = place(self.root, path, of_key=at_key)
+        return Problem(self._file, *mark, dotted(known), message, suggestion)
+
+
+def explained(error: ValidationError, places: Places) -> Iterator[Problem]:
+    for details in error.errors(include_url=False):
+        yield explain(details, places)
+
+
+def explain(details: ErrorDetails, places: Places) -> Problem:
+    path = details["loc"]
+    match details["type"]:
+        case "missing":
+            return places.problem(path[:-1], f"`{path[-1]}` is missing", at_key=True)
+        case "extra_forbidden":
+            return unknown_key(path, places)
+        case "value_error":
+            at_key = path[-1] == "[key]"
+            wrong = details["ctx"]["error"]
+            hint = wrong.suggestion if isinstance(wrong, BadValue) else None
+            return places.problem(path[:-1] if at_key else path, str(wrong), hint, at_key=at_key)
+        case kind if kind in KINDS:
+            return places.problem(path, f"{quoted(details['input'])} is not {KINDS[kind]}")
+    return places.problem(path, details["msg"])
+
+
+def unknown_key(path: Path, places: Places) -> Problem:
+    section, key = section_at(path[:-1]), str(path[-1])
+    if key in section.later:
+        return places.problem(path, NOT_YET, at_key=True)
+    hint = did_you_mean(key, section.model_fields) or did_you_mean(key, section.later)
+    return places.problem(path, "unknown key", hint, at_key=True)
+
+
+def section_at(path: Path) -> type[Section]:
+    """Which keys are known at `path`: the section that the schema has there."""
+    kind: Any = FileSection
+    for part in path:
+        inside = unwrapped(kind)
+        kind = get_args(inside)[-1] if get_origin(inside) else inside.model_fields[part].annotation
+    section: type[Section] = unwrapped(kind)
+    return section
+
+
+def unwrapped(kind: Any) -> Any:
+    """`Annotated[X, ...]` and `X | None` are X."""
+    while get_origin(kind) in (Annotated, UnionType):
+        kind = next(argument for argument in get_args(kind) if argument is not NoneType)
+    return kind

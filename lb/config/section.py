@@ -1,0 +1,39 @@
+"""What all sections of the file share: known keys, the defaults of lb.model, sentences for editors."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from lb.config.leaf import NAME_PATTERN, Text
+
+SESSIONS_MAX = 10_000_000
+LONGEST = "20d"  # in milliseconds this still fits 31 bits
+
+NAME = Text("a name (1 to 63 letters, digits and _ . -)", NAME_PATTERN)
+
+
+def defaults(model: type) -> Any:
+    """The defaults of a dataclass; with slots, its class does not show them."""
+    return SimpleNamespace(
+        **{field.name: field.default for field in fields(model) if field.default is not MISSING}
+    )
+
+
+def keys(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+class Section(BaseModel):
+    """A mapping with known keys. Left empty, it holds the defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def empty_is_default(cls, value: object) -> object:
+        return {} if value is None else value

@@ -1,0 +1,93 @@
+"""Changing an endpoint: each axis through `transitions.change`, and then what follows from the change.
+
+health DOWN    its sessions are closed after `close_after_s`, unless it is UP again by then
+admin MAINT    probes stop; at its end what was known is forgotten, and a probe runs at once
+admin          a drain begins or ends
+any            what is eligible in its pool is derived again
+"""
+
+from __future__ import annotations
+
+from lb.core import drains, probes
+from lb.core.agenda import Entry, Need
+from lb.core.commands import CloseSessions, Emit
+from lb.core.memory import Memory
+from lb.core.state import EndpointState
+from lb.core.transitions import Axis, State, change
+from lb.model.cause import Cause, Reason
+from lb.model.endpoint import Admin, Health
+
+
+def set_health(
+    memory: Memory, endpoint: EndpointState, to: Health, cause: Cause, evidence: str, now: float
+) -> None:
+    if not changed(memory, endpoint, Axis.HEALTH, to, cause, evidence, now):
+        return
+    if to is Health.DOWN:
+        endpoint.down_since_s = now
+        plan_close(memory, endpoint, now)
+    elif to is Health.UP:
+        memory.agenda.clear(Entry(Need.CLOSE, endpoint.id))
+
+
+def set_admin(
+    memory: Memory, endpoint: EndpointState, to: Admin, cause: Cause, evidence: str, now: float
+) -> None:
+    before = endpoint.admin
+    if not changed(memory, endpoint, Axis.ADMIN, to, cause, evidence, now):
+        return
+    if to is Admin.MAINT:
+        probes.stop(memory, endpoint)
+    elif before is Admin.MAINT:
+        observe_anew(memory, endpoint, cause, "MAINT ended", now)
+    drains.follow(memory, endpoint, now)
+
+
+def set_weight(
+    memory: Memory, endpoint: EndpointState, to: int, cause: Cause, evidence: str, now: float
+) -> None:
+    if changed(memory, endpoint, Axis.WEIGHT, to, cause, evidence, now):
+        memory.draft.put_endpoint(endpoint)
+
+
+def observe_anew(memory: Memory, endpoint: EndpointState, cause: Cause, evidence: str, now: float) -> None:
+    """Nothing that was known holds. Without a check it is UP; with one, the first probe runs at once."""
+    probes.stop(memory, endpoint)
+    endpoint.streak, endpoint.last_result, endpoint.last_run_s = 0, None, None
+    if endpoint.check is None:
+        set_health(memory, endpoint, Health.UP, cause, "it has no check", now)
+        return
+    set_health(memory, endpoint, Health.UNKNOWN, cause, evidence, now)
+    if endpoint.admin is not Admin.MAINT:
+        probes.plan(memory, endpoint, now)
+
+
+def plan_close(memory: Memory, endpoint: EndpointState, now: float) -> None:
+    """When an endpoint went DOWN, and again when its pool's `close_after_s` changed."""
+    entry, after_s = Entry(Need.CLOSE, endpoint.id), endpoint.pool.pool.close_after_s
+    if after_s is None or endpoint.health is not Health.DOWN:
+        memory.agenda.clear(entry)
+    else:
+        memory.agenda.set(entry, max(now, endpoint.down_since_s + after_s))
+
+
+def close(memory: Memory, endpoint: EndpointState) -> None:
+    """It has been DOWN long enough."""
+    memory.commands.append(CloseSessions(Reason.ENDPOINT_DOWN, endpoint_id=endpoint.id))
+
+
+def changed(
+    memory: Memory,
+    endpoint: EndpointState,
+    axis: Axis,
+    to: State | int,
+    cause: Cause,
+    evidence: str,
+    now: float,
+) -> bool:
+    record = change(endpoint, axis, to, cause, evidence, now)
+    if record is None:
+        return False
+    memory.commands.append(Emit(record))
+    memory.unsettled[endpoint.key.pool] = cause
+    return True

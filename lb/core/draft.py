@@ -1,0 +1,102 @@
+"""The next snapshot, kept line by line, so that a change costs the lines that changed.
+
+Invariants
+    A sealed snapshot depends on the lines alone, not on how they came to be.
+    One is sealed only if it differs from the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lb.balance.schedule import Share, schedule
+from lb.core.lines import Lines
+from lb.core.state import EndpointState, ListenerState, PoolState
+from lb.model.pool import Policy
+from lb.model.snapshot import EndpointLine, ListenerLine, PoolLine, Snapshot
+
+KEEPALIVE_OFF = (0, 0, 0)
+
+
+class Draft:
+    def __init__(self) -> None:
+        self._listeners: Lines[ListenerLine] = Lines()
+        self._pools: Lines[PoolLine] = Lines()
+        self._endpoints: Lines[EndpointLine] = Lines()
+        self._shares: dict[int, list[Share]] = {}  # what the schedule of each pool was made of
+        self._sealed: Snapshot | None = None
+
+    def seal(self, generation: int) -> Snapshot | None:
+        """None if it would say what the last one said."""
+        last, tables = self._sealed, (self._listeners, self._pools, self._endpoints)
+        if last is not None and not any(table.is_touched for table in tables):
+            return None
+        listeners, pools, endpoints = self._listeners.sealed(), self._pools.sealed(), self._endpoints.sealed()
+        if last is not None and (listeners, pools, endpoints) == (last.listeners, last.pools, last.endpoints):
+            return None
+        self._sealed = Snapshot(generation, listeners, pools, endpoints)
+        return self._sealed
+
+    def put_endpoint(self, state: EndpointState) -> None:
+        key, endpoint = state.key, state.endpoint
+        line = EndpointLine(key.endpoint, key.pool, endpoint.address, state.weight, endpoint.sessions_max)
+        self._endpoints.put(state.id, line)
+
+    def put_pool(self, state: PoolState, eligible: Sequence[EndpointState]) -> None:
+        """`eligible` is empty for a pool that was removed while a listener still names its id."""
+        pool = state.pool
+        line = PoolLine(
+            name=pool.name,
+            policy=pool.policy,
+            connect_timeout_ms=milliseconds(pool.connect.timeout_s),
+            attempts_max=pool.connect.attempts_max,
+            eligible=tuple([each.id for each in eligible]),
+            schedule=self._schedule(state, eligible),
+        )
+        self._pools.put(state.id, line)
+
+    def put_listener(self, state: ListenerState, pool_id: int) -> None:
+        listener, keepalive = state.listener, state.listener.tcp.keepalive
+        line = ListenerLine(
+            name=listener.name,
+            pool=pool_id,
+            sessions_max=listener.sessions_max,
+            idle_ms=milliseconds(listener.timeouts.idle_s),
+            half_close_ms=milliseconds(listener.timeouts.half_close_s),
+            reset_linger_ms=milliseconds(listener.timeouts.reset_linger_s),
+            keepalive_s=(keepalive.idle_s, keepalive.interval_s, keepalive.count)
+            if keepalive
+            else KEEPALIVE_OFF,
+        )
+        self._listeners.put(state.id, line)
+
+    def pool_ids_in_use(self) -> set[int]:
+        """Those that a listener's line names."""
+        return {line.pool for line in self._listeners if line is not None}
+
+    def take_endpoint(self, state: EndpointState) -> None:
+        self._endpoints.take(state.id)
+
+    def take_pool(self, state: PoolState) -> None:
+        self._pools.take(state.id)
+        self._shares.pop(state.id, None)
+
+    def take_listener(self, state: ListenerState) -> None:
+        self._listeners.take(state.id)
+
+    def _schedule(self, state: PoolState, eligible: Sequence[EndpointState]) -> tuple[int, ...]:
+        """Only round robin walks one. Long ones take milliseconds to make: not made again for the same shares."""
+        if state.pool.policy is not Policy.ROUND_ROBIN:
+            self._shares.pop(state.id, None)
+            return ()
+        shares = [Share(each.id, each.weight) for each in eligible]
+        line = self._pools[state.id]
+        if line is not None and self._shares.get(state.id) == shares:
+            return line.schedule
+        self._shares[state.id] = shares
+        return schedule(shares)
+
+
+def milliseconds(seconds: float) -> int:
+    """Rounded, but what is more than nothing stays so: 0 means something else."""
+    return max(1, round(seconds * 1000)) if seconds > 0 else 0

@@ -1,0 +1,75 @@
+"""From changed endpoints to a published snapshot: what is eligible is derived, the lines are written, sealed, sent.
+
+A change is published with the event that made it. Only where probes change many endpoints within
+PUBLISH_GAP_S does the next snapshot wait for the gap to pass: a thousand endpoints that fail together cost a
+few snapshots, not a thousand, and the first of them is out at once.
+"""
+
+from __future__ import annotations
+
+from lb.core.agenda import Entry, Need
+from lb.core.commands import Emit, PublishSnapshot
+from lb.core.memory import Memory
+from lb.core.state import EndpointState, PoolState
+from lb.core.transitions import Axis, change, eligible
+from lb.model.cause import Cause
+from lb.model.endpoint import Health
+
+PUBLISH_GAP_S = 0.01
+
+
+def settle(memory: Memory, now: float) -> None:
+    """Publishes what changed."""
+    derive(memory, now)
+    memory.agenda.clear(Entry(Need.PUBLISH))
+    snapshot = memory.draft.seal(memory.generation + 1)
+    if snapshot is not None:
+        memory.generation, memory.published_s = snapshot.generation, now
+        memory.commands.append(PublishSnapshot(snapshot))
+
+
+def settle_soon(memory: Memory, now: float) -> None:
+    """Publishes what changed, or waits for the rest of the gap after the last snapshot."""
+    if not memory.unsettled or now >= memory.published_s + PUBLISH_GAP_S:
+        settle(memory, now)
+    else:
+        memory.agenda.set(Entry(Need.PUBLISH), memory.published_s + PUBLISH_GAP_S)
+
+
+def derive(memory: Memory, now: float) -> None:
+    """What is eligible in every pool that was touched."""
+    for name, cause in memory.unsettled.items():
+        if (pool := memory.pools.get(name)) is not None:
+            derive_pool(memory, pool, cause, now)
+    memory.unsettled.clear()
+
+
+def derive_pool(memory: Memory, pool: PoolState, cause: Cause, now: float) -> None:
+    serving = eligible(pool.endpoints.values())
+    numbers = {endpoint.id for endpoint in serving}
+    for endpoint in pool.endpoints.values():
+        set_eligible(memory, endpoint, endpoint.id in numbers, cause, now)
+    memory.draft.put_pool(pool, serving)
+    is_empty = not serving and not pool.removed
+    facts = {"pool": pool.pool.name, "cause": cause.value}
+    if is_empty and not pool.is_empty:
+        memory.emit("pool_emptied", facts, "warning" if cause is Cause.CONFIG else "error")
+    elif pool.is_empty and not is_empty:
+        memory.emit("pool_restored", facts)
+    pool.is_empty = is_empty
+
+
+def set_eligible(memory: Memory, endpoint: EndpointState, to: bool, cause: Cause, now: float) -> None:
+    if endpoint.eligible == to:
+        return
+    record = change(endpoint, Axis.ELIGIBLE, to, cause, grounds(endpoint, to), now)
+    if record is not None:
+        memory.commands.append(Emit(record))
+
+
+def grounds(endpoint: EndpointState, to: bool) -> str:
+    if endpoint.removed:
+        return "it left the configuration"
+    if to and endpoint.health is Health.UNKNOWN:
+        return "no other endpoint of the pool is eligible"
+    return f"health {endpoint.health.value}, admin {endpoint.admin.value}, weight {endpoint.weight}"

@@ -1,0 +1,118 @@
+"""The state of an endpoint: the table of its transitions, the one way to change it, and what follows from it.
+
+Theory
+    An endpoint's state has separate axes, and none is ever written because of another:
+
+        health    observed   UNKNOWN, UP, DOWN       what probes have shown
+        admin     ordered    READY, DRAIN, MAINT     what the file or an operator wants
+        weight    ordered    0 to 256                its share; 0 takes no new sessions
+
+    From these `eligible` is derived, for a whole pool at once, by one function below: an endpoint is
+    eligible if it is UP, READY and has a weight. Where that leaves none, those that nothing is known about
+    are presumed to serve (UNKNOWN, READY, with a weight), unless their check says `initial: unknown`. An
+    endpoint is UNKNOWN when it was added later, when its check or address changed, and when it comes back
+    from MAINT, until its first probe, which runs at once; so a pool whose check was edited never goes dark
+    meanwhile.
+
+    A change has a cause and leaves one record, and the records are complete: an endpoint is born UNKNOWN,
+    READY and not eligible, and whoever replays its records arrives at its state.
+
+    MAINT stops probes, so what was known of health grows old. It is kept to be shown and forgotten at the
+    end of MAINT (to UNKNOWN), not at its beginning: the operator sees what it was when the work began.
+
+Rejected
+    One flag that says whether an endpoint is usable: two writers with different reasons overwrite each
+    other (an operator's drain ends when a probe passes). A third admin state for a weight of 0: it is a
+    weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+
+from lb.core.state import EndpointState
+from lb.model.cause import Cause
+from lb.model.endpoint import Admin, Health
+from lb.model.record import Record
+
+State = Health | Admin
+
+ORDER = frozenset({Cause.OPERATOR, Cause.CONFIG})
+PROBE = frozenset({Cause.PROBE})
+# UP without a probe: there is no check (any more), or `initial: up` held at process start.
+PROBE_OR_TRUST = frozenset({Cause.PROBE, Cause.CONFIG})
+# What was known no longer holds: the check changed, MAINT ended, or the endpoint came back into the file.
+DOUBT = frozenset({Cause.CONFIG, Cause.OPERATOR})
+
+# From, to, by which causes. What is not here cannot happen.
+TRANSITIONS: Mapping[State, Mapping[State, frozenset[Cause]]] = {
+    Health.UNKNOWN: {Health.UP: PROBE_OR_TRUST, Health.DOWN: PROBE},
+    Health.UP: {Health.DOWN: PROBE, Health.UNKNOWN: DOUBT},
+    Health.DOWN: {Health.UP: PROBE_OR_TRUST, Health.UNKNOWN: DOUBT},
+    Admin.READY: {Admin.DRAIN: ORDER, Admin.MAINT: ORDER},
+    Admin.DRAIN: {Admin.READY: ORDER, Admin.MAINT: ORDER},
+    Admin.MAINT: {Admin.READY: ORDER, Admin.DRAIN: ORDER},
+}
+
+
+class Axis(Enum):
+    """The value is the name of the field, and `axis` of the record."""
+
+    HEALTH = "health"
+    ADMIN = "admin"
+    WEIGHT = "weight"
+    ELIGIBLE = "eligible"
+
+
+class IllegalTransition(Exception):
+    """A defect of lb's own: the table does not know this change. The state is as it was."""
+
+
+def eligible(endpoints: Iterable[EndpointState]) -> list[EndpointState]:
+    """Those of one pool that new sessions go to. Removed endpoints are no longer among a pool's endpoints."""
+    invited = [each for each in endpoints if each.admin is Admin.READY and each.weight > 0]
+    proven = [each for each in invited if each.health is Health.UP]
+    return proven or [each for each in invited if is_presumed(each)]
+
+
+def is_presumed(endpoint: EndpointState) -> bool:
+    """Nothing is known of it, and where nothing else serves it is taken to."""
+    trusted = endpoint.check is not None and endpoint.check.initial_up
+    return endpoint.health is Health.UNKNOWN and trusted
+
+
+def change(
+    endpoint: EndpointState, axis: Axis, to: State | int, cause: Cause, evidence: str, now: float
+) -> Record | None:
+    """The one way to change an axis. None if it stands there already; otherwise the record of the change."""
+    before: State | int = getattr(endpoint, axis.value)
+    if before == to:
+        return None
+    if isinstance(before, State) and (
+        not isinstance(to, State) or cause not in TRANSITIONS[before].get(to, ())
+    ):
+        raise IllegalTransition(f"{endpoint}: {axis.value} {before} to {to} by {cause}")
+    setattr(endpoint, axis.value, to)
+    if axis is not Axis.WEIGHT:
+        endpoint.since_s = now
+    if isinstance(to, State):
+        endpoint.transitions[to.value, cause.value] += 1
+    facts = {
+        "pool": endpoint.key.pool,
+        "endpoint": endpoint.key.endpoint,
+        "axis": axis.value,
+        "from": before.value if isinstance(before, State) else before,
+        "to": to.value if isinstance(to, State) else to,
+        "cause": cause.value,
+        "evidence": evidence,
+    }
+    return Record("endpoint_changed", level_of(axis, to, cause), facts)
+
+
+def level_of(axis: Axis, to: State | int, cause: Cause) -> str:
+    """What follows from something already said, or from the file, is for those who look closely."""
+    if to is Health.DOWN:
+        return "warning"
+    follows = axis is Axis.ELIGIBLE or (axis is Axis.HEALTH and cause is not Cause.PROBE)
+    return "debug" if follows else "info"

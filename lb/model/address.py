@@ -1,0 +1,46 @@
+"""One IP address and port, in canonical form, so that two spellings of one address are equal."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+PORT_MAX = 65535
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """`host` is the canonical text of an IPv4 or IPv6 address; `port` is 1 to 65535 (0: any free one)."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """`10.0.0.1:80` or `[2001:db8::1]:80`. Raises ValueError, whose text says what to write instead."""
+        host, colon, port = text.rpartition(":")
+        if not colon:
+            raise ValueError(f"{text!r} has no port; write it as ADDRESS:PORT, for example 10.0.0.1:80")
+        if not (port.isascii() and port.isdigit()) or int(port) > PORT_MAX:
+            raise ValueError(f"{port!r} is not a port; ports are 1 to {PORT_MAX}")
+        bracketed = host.startswith("[") and host.endswith("]")
+        if not bracketed and ":" in host:
+            raise ValueError(f"write an IPv6 address in brackets: [{host}]:{port}")
+        try:
+            address = ipaddress.ip_address(host[1:-1] if bracketed else host)
+        except ValueError:
+            raise ValueError(f"{host!r} is not an IP address") from None
+        if bracketed and address.version == 4:
+            raise ValueError(f"brackets are for IPv6; write {host[1:-1]}:{port}")
+        return cls(address.compressed, int(port))
+
+    @property
+    def is_ipv6(self) -> bool:
+        return ":" in self.host
+
+    @property
+    def is_wildcard(self) -> bool:
+        return self.host in ("0.0.0.0", "::")
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if self.is_ipv6 else f"{self.host}:{self.port}"

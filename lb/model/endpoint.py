@@ -1,0 +1,52 @@
+"""A member of a pool: what the operator wrote of it, and the separate axes of its state.
+
+*Health* is observed, *admin* is ordered; neither is ever written because of the other. `eligible` is derived
+from both in one function (lb/core/transitions.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from lb.model.address import Address
+
+WEIGHT_MAX = 256  # HAProxy's bound
+
+
+class Health(Enum):
+    """What probes have shown. UNKNOWN until the first verdict."""
+
+    UNKNOWN = "UNKNOWN"
+    UP = "UP"
+    DOWN = "DOWN"
+
+
+class Admin(Enum):
+    """What was ordered. DRAIN: no new sessions. MAINT: none, and no probes either."""
+
+    READY = "READY"
+    DRAIN = "DRAIN"
+    MAINT = "MAINT"
+
+
+class EndpointKey(NamedTuple):
+    """How an endpoint is named from outside: `POOL/ENDPOINT`. Names are unique within a pool."""
+
+    pool: str
+    endpoint: str
+
+    def __str__(self) -> str:
+        return f"{self.pool}/{self.endpoint}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """`name` defaults to the text of the address. `weight` 0: no new sessions. `sessions_max` 0: no limit."""
+
+    name: str
+    address: Address
+    weight: int = 1
+    sessions_max: int = 0
+    admin: Admin = Admin.READY

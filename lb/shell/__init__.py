@@ -1,0 +1,1 @@
+"""All input and output of the supervisor. `datapath` alone imports the compiled extension."""

@@ -1,0 +1,113 @@
+"""/metrics: which series there are. What they mean is in families.py.
+
+Labels come from the configuration alone: no client adds a series. Every series exists from the start, with
+zeros, so that the first event is a rise and not a birth. An endpoint that was removed keeps its series until
+it has drained; where another one took its name, only its open sessions still count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+
+from lb import __version__
+from lb.model.endpoint import Admin, EndpointKey
+from lb.shell.counts import Histogram
+from lb.shell.exposition import labels
+from lb.shell.families import BUILD, CHECK, ENDPOINT, LISTENER, LOOP_LAG, POOL, WHOLE, WORKER, Member, Worker
+from lb.shell.observed import EndpointView, Observed
+
+NO_ENDPOINTS = dict.fromkeys(
+    ("configured", "eligible", "up", "down", "unknown", "drain", "maint", "removed"), 0
+)
+
+
+class Exposition:
+    """The process_* metrics are the supervisor's own, from a registry that nothing else is in."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._registry)
+
+    def render(self, observed: Observed) -> bytes:
+        ours = "".join(f"{line}\n" for line in lines(observed))
+        return ours.encode() + generate_latest(self._registry)
+
+
+def lines(observed: Observed) -> Iterator[str]:
+    listeners = [
+        (labels([("listener", each.name)]), observed.board.listener(observed.listener_ids[each.name]))
+        for each in observed.config.listeners
+    ]
+    endpoints = [
+        (labels([("pool", key.pool), ("endpoint", key.endpoint)]), m) for key, m in members(observed)
+    ]
+    checked = [(label, member) for label, member in endpoints if member.view.check is not None]
+    workers = [
+        (
+            labels([("worker", str(each.index))]),
+            Worker(each.restarts_total, observed.board.worker(each.index)),
+        )
+        for each in observed.workers
+    ]
+    for listener in LISTENER:
+        yield from listener.lines(listeners)
+    for endpoint in ENDPOINT:
+        yield from endpoint.lines(endpoints)
+    for check in CHECK:
+        yield from check.lines(checked)
+    yield from POOL.lines((labels([("pool", name)]), states) for name, states in pools(observed).items())
+    for worker in WORKER:
+        yield from worker.lines(workers)
+    yield from LOOP_LAG.lines(lags(observed))
+    for one in WHOLE:
+        yield from one.lines([("", observed)])
+    yield from BUILD.lines([(labels([("version", __version__)]), 1)])
+
+
+def members(observed: Observed) -> Iterator[tuple[EndpointKey, Member]]:
+    """One for each name. Of several with one name, the others were removed and drain."""
+    counts = {view.id: observed.board.endpoint(view.id) for view in observed.endpoints}
+    sessions_open: Counter[EndpointKey] = Counter()
+    named: dict[EndpointKey, EndpointView] = {}
+    for view in observed.endpoints:
+        sessions_open[view.key] += counts[view.id].sessions_open
+        if view.key not in named or not view.removed:
+            named[view.key] = view
+    for key, view in named.items():
+        duration = observed.check_duration(key)
+        yield key, Member(view, counts[view.id], sessions_open[key], duration, check_age_s(observed, view))
+
+
+def check_age_s(observed: Observed, view: EndpointView) -> float:
+    """Before the first run, since the endpoint came."""
+    if view.removed or view.admin is Admin.MAINT:
+        return math.nan
+    return max(0.0, observed.now_s - (view.since_s if view.last_run_s is None else view.last_run_s))
+
+
+def pools(observed: Observed) -> Mapping[str, Mapping[str, int]]:
+    found = {pool.name: dict(NO_ENDPOINTS) for pool in observed.config.pools}
+    for view in observed.endpoints:
+        states = found.setdefault(view.key.pool, dict(NO_ENDPOINTS))
+        if view.removed:
+            states["removed"] += 1
+            continue
+        states["configured"] += 1
+        states["eligible"] += view.eligible
+        states[view.health.value.lower()] += 1
+        if view.admin is not Admin.READY:
+            states[view.admin.value.lower()] += 1
+    return found
+
+
+def lags(observed: Observed) -> Iterator[tuple[str, Histogram]]:
+    yield labels([("process", "supervisor")]), observed.loop_lag
+    for each in observed.workers:
+        yield (
+            labels([("process", f"worker-{each.index}")]),
+            observed.board.worker(each.index).loop_lag_seconds,
+        )

@@ -1,0 +1,117 @@
+"""What an observer looks at: the whole of lb at one moment, gathered in one turn of the loop.
+
+Status and metrics are functions of this value, and of nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lb.model.address import Address
+from lb.model.check import Check, ProbeResult
+from lb.model.config import Config
+from lb.model.endpoint import Admin, EndpointKey, Health
+from lb.shell.counts import EndpointCounts, Histogram, ListenerCounts, WorkerCounts
+
+
+class EndpointView(Protocol):
+    """An endpoint as the brain sees it; `*_s` are in the seconds of `Observed.now_s`."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def key(self) -> EndpointKey: ...
+    @property
+    def address(self) -> Address: ...
+    @property
+    def health(self) -> Health: ...
+    @property
+    def admin(self) -> Admin: ...
+    @property
+    def eligible(self) -> bool: ...
+    @property
+    def weight(self) -> int: ...
+    @property
+    def weight_effective(self) -> int: ...
+    @property
+    def since_s(self) -> float: ...
+    @property
+    def removed(self) -> bool: ...
+    @property
+    def streak(self) -> int: ...
+    @property
+    def last_result(self) -> ProbeResult | None: ...
+    @property
+    def last_run_s(self) -> float | None: ...
+    @property
+    def next_run_s(self) -> float | None: ...
+    @property
+    def transitions(self) -> Mapping[tuple[str, str], int]: ...
+    @property
+    def check(self) -> Check | None: ...
+
+
+class WorkerView(Protocol):
+    """A worker's place as the crew sees it."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def pid(self) -> int | None: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def restarts_total(self) -> int: ...
+
+
+class BoardView(Protocol):
+    """The scoreboard, to read."""
+
+    def endpoint(self, id: int, /) -> EndpointCounts: ...
+    def listener(self, id: int, /) -> ListenerCounts: ...
+    def worker(self, index: int, /) -> WorkerCounts: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LastReload:
+    """`at` is wall-clock time; `errors` are what the operator is to read. The first load counts as one."""
+
+    success: bool
+    at: float
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """`state`: starting, running or draining. `*_at` is wall-clock time; `now_s` and `wall_s` are one moment
+    on both clocks. `access_dropped_total`: lines that the access log's writer lost, besides the workers'."""
+
+    state: str
+    pid: int
+    started_at: float
+    now_s: float
+    wall_s: float
+
+    config: Config
+    config_path: str
+    config_hash: str
+    loaded_at: float
+    last_reload: LastReload
+    generation: int
+    warnings: Sequence[str]
+
+    endpoints: Sequence[EndpointView]
+    listener_ids: Mapping[str, int]
+    workers: Sequence[WorkerView]
+    accepting: bool
+    board: BoardView
+
+    loop_lag: Histogram
+    check_duration: Callable[[EndpointKey], Histogram]
+    access_dropped_total: int = 0
+    log_dropped_total: int = 0
+
+
+Json = dict[str, Any]

@@ -1,0 +1,165 @@
+"""A reload is one transaction: read, bind, tell the brain, publish, open what is new, close what has gone.
+
+Whatever fails, at whatever step, leaves the configuration before it serving, is recorded, and is answered with
+every problem; nothing of it is left for the next one to stumble over. The start is the same transaction, with
+nothing before it.
+
+    read        the file, or every problem of it at once
+    keep        keys that only a restart can change go on with their old values, and are warned about
+    unchanged?  the answer is yes, and the generation stays
+    bind        new sockets, all or none; no worker knows of them, so discarding them is all there is to undo
+    commit      brain -> snapshot -> every worker acknowledged -> the new sockets accept
+                undone by committing the configuration before: the brain keeps the health of what stayed
+    close       sockets that left the configuration, emptied first
+
+People, signals and the file itself ask for reloads. One runs at a time and one more waits: it has not read the
+file yet, so it serves everybody who asked since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lb.config import ConfigError, Diff, Loaded, Problem, apply_kept, diff, load
+from lb.core.events import ConfigLoaded
+from lb.model.config import Config
+from lb.model.record import Record
+from lb.shell.binding import BindError, Bound
+from lb.shell.crew import Crew
+from lb.shell.observed import LastReload
+from lb.shell.performer import Performer
+from lb.shell.publisher import Publisher
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one reload: what changed, in words, or `errors`, and then nothing did."""
+
+    generation: int
+    changed: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    errors: tuple[Problem, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not self.errors
+
+    def answer(self) -> dict[str, Any]:
+        """As the API gives it."""
+        if self.errors:
+            return {"ok": False, "errors": [asdict(error) for error in self.errors]}
+        return {
+            "ok": True,
+            "generation": self.generation,
+            "changed": list(self.changed),
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(slots=True)
+class ConfigState:
+    """Of the file: what runs of it, and how the last attempt to load it went. `loaded_at` is wall-clock time."""
+
+    path: Path
+    hash: str
+    loaded_at: float
+    last: LastReload
+    warnings: tuple[str, ...] = ()
+
+
+class Reloads:
+    """`on_config` is told each configuration that now runs."""
+
+    def __init__(
+        self,
+        state: ConfigState,
+        performer: Performer,
+        publisher: Publisher,
+        crew: Crew,
+        emit: Callable[[Record], None],
+        on_config: Callable[[Config], None],
+        read: Callable[[Path], Loaded] = load,
+    ) -> None:
+        self.state = state
+        self._performer, self._publisher, self._crew = performer, publisher, crew
+        self._emit, self._on_config, self._read = emit, on_config, read
+        self._turn = asyncio.Lock()
+        self._next: asyncio.Task[Outcome] | None = None
+
+    async def start(self, config: Config, bound: Bound) -> None:
+        """The first configuration. Raises what went wrong: there is nothing to go back to."""
+        async with self._turn:
+            await self._commit(config, bound)
+
+    async def reload(self) -> Outcome:
+        """Never raises for what may be wrong with a file, a socket or a worker: that is in the answer."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._run(), name="reload")
+        return await asyncio.shield(self._next)  # who asked may go away; others may have asked too
+
+    async def stop(self) -> None:
+        """Returns when none runs; none begins after that."""
+        await self._turn.acquire()
+
+    async def _run(self) -> Outcome:
+        async with self._turn:
+            self._next = None  # who asks from here on may have changed the file after it was read
+            try:
+                return await self._reload()
+            except ConfigError as error:
+                return self._refused(error.problems)
+            except BindError as error:
+                return self._refused([self._problem(str(problem)) for problem in error.problems])
+            except Exception as error:
+                return self._refused([self._problem(f"{type(error).__name__}: {error}")])
+
+    async def _reload(self) -> Outcome:
+        loaded = await asyncio.to_thread(self._read, self.state.path)
+        running = self._performer.brain.config
+        assert running is not None, "the start comes before any reload"
+        differing = diff(running, loaded.config, file=str(self.state.path))
+        config = apply_kept(running, loaded.config)
+        if config != running:
+            await self._commit(config, self._crew.bind(config.listeners))
+            self._on_config(config)
+        return self._accepted(loaded, differing)
+
+    async def _commit(self, config: Config, bound: Bound) -> None:
+        brain = self._performer.brain
+        before = brain.config
+        try:
+            self._performer.order(ConfigLoaded(config))
+            await self._publisher.acknowledged(brain.generation)
+            await self._crew.open(bound, brain.listener_ids)
+        except Exception:
+            bound.discard()
+            if before is not None:
+                # Not waited for: if it is the publishing that fails, it is tried until it succeeds.
+                self._performer.handle(ConfigLoaded(before))
+                await self._crew.close_absent(before.listeners)
+            raise
+        await self._crew.close_absent(config.listeners)
+
+    def _accepted(self, loaded: Loaded, differing: Diff) -> Outcome:
+        now = time.time()
+        warnings = tuple(str(warning) for warning in (*loaded.warnings, *differing.warnings))
+        self.state.hash, self.state.loaded_at, self.state.warnings = loaded.text_hash, now, warnings
+        self.state.last = LastReload(success=True, at=now)
+        for warning in warnings:
+            self._emit(Record("config_warned", "warning", {"warning": warning}))
+        return Outcome(self._performer.brain.generation, tuple(map(str, differing.changes)), warnings)
+
+    def _refused(self, errors: Sequence[Problem]) -> Outcome:
+        texts = tuple(map(str, errors))
+        self.state.last = LastReload(success=False, at=time.time(), errors=texts)
+        self._emit(Record("config_refused", "error", {"path": str(self.state.path), "errors": list(texts)}))
+        return Outcome(self._performer.brain.generation, errors=tuple(errors))
+
+    def _problem(self, message: str) -> Problem:
+        """One that has no place in the file."""
+        return Problem(str(self.state.path), 0, 0, "", message)

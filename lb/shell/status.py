@@ -1,0 +1,120 @@
+"""The JSON of /api/v1/status: everything an operator asks first. Times are seconds since 1970."""
+
+from __future__ import annotations
+
+
+from lb import __version__
+from lb.model.listener import Listener
+from lb.shell.observed import EndpointView, Json, Observed, WorkerView
+
+
+def status(observed: Observed) -> Json:
+    return {
+        "version": __version__,
+        "pid": observed.pid,
+        "state": observed.state,
+        "started_at": observed.started_at,
+        "generation": observed.generation,
+        "config": config(observed),
+        "listeners": [listener(observed, each) for each in observed.config.listeners],
+        "pools": pools(observed),
+        "workers": [worker(observed, each) for each in observed.workers],
+        "warnings": list(observed.warnings),
+    }
+
+
+def config(observed: Observed) -> Json:
+    last = observed.last_reload
+    return {
+        "path": observed.config_path,
+        "hash": observed.config_hash,
+        "loaded_at": observed.loaded_at,
+        "last_reload": {"success": last.success, "at": last.at, "errors": list(last.errors)},
+    }
+
+
+def listener(observed: Observed, listener: Listener) -> Json:
+    counts = observed.board.listener(observed.listener_ids[listener.name])
+    return {
+        "name": listener.name,
+        "binds": [str(bind) for bind in listener.binds],
+        "pool": listener.pool,
+        "sessions_open": counts.sessions_open,
+        "sessions_total": counts.sessions_total,
+        "accepting": observed.accepting,
+    }
+
+
+def pools(observed: Observed) -> list[Json]:
+    """A pool that left the configuration stands last, without a policy, until its sessions have ended; so do
+    the endpoints that left a pool, for another may have taken the name."""
+    policies: dict[str, str | None] = {pool.name: pool.policy.value for pool in observed.config.pools}
+    members: dict[str, list[EndpointView]] = {name: [] for name in policies}
+    for view in observed.endpoints:
+        members.setdefault(view.key.pool, []).append(view)
+    return [
+        {
+            "name": name,
+            "policy": policies.get(name),
+            "endpoints": [endpoint(observed, view) for view in sorted(views, key=lambda view: view.removed)],
+        }
+        for name, views in members.items()
+    ]
+
+
+def endpoint(observed: Observed, view: EndpointView) -> Json:
+    counts = observed.board.endpoint(view.id)
+    return {
+        "name": view.key.endpoint,
+        "address": str(view.address),
+        "health": view.health.value,
+        "admin": view.admin.value,
+        "eligible": view.eligible,
+        "removed": view.removed,
+        "since": _wall(observed, view.since_s),
+        "weight": view.weight,
+        "weight_effective": view.weight_effective,
+        "sessions_open": counts.sessions_open,
+        "sessions_total": counts.sessions_total,
+        "bytes_in": counts.bytes_in,
+        "bytes_out": counts.bytes_out,
+        "connect_failures_total": sum(counts.connect_failures.values()),
+        "check": check(observed, view),
+    }
+
+
+def check(observed: Observed, view: EndpointView) -> Json | None:
+    if view.check is None:
+        return None
+    last, last_run_s, next_run_s = view.last_result, view.last_run_s, view.next_run_s
+    return {
+        "type": view.check.type,
+        "interval_s": view.check.interval_s,
+        "timeout_s": view.check.timeout_s,
+        "rise": view.check.rise,
+        "fall": view.check.fall,
+        "last": None
+        if last is None or last_run_s is None
+        else {
+            "at": _wall(observed, last_run_s),
+            "ok": last.ok,
+            "detail": last.detail,
+            "duration_ms": round(last.duration_s * 1000, 3),
+        },
+        "streak": view.streak,
+        "next_run_in_s": None if next_run_s is None else max(0.0, round(next_run_s - observed.now_s, 3)),
+    }
+
+
+def worker(observed: Observed, view: WorkerView) -> Json:
+    return {
+        "worker": view.index,
+        "pid": view.pid,
+        "state": view.state,
+        "sessions_open": observed.board.worker(view.index).sessions_open,
+        "restarts": view.restarts_total,
+    }
+
+
+def _wall(observed: Observed, at_s: float) -> float:
+    return round(observed.wall_s - (observed.now_s - at_s), 3)

@@ -1,0 +1,111 @@
+"""The place of one worker in the crew: the process that fills it now, and the sockets it was handed.
+
+The place stays, processes come and go. A process is *introduced* once it said `started`: from then on it gets
+every message that the others get, whether or not it serves yet, so that none is ever missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from lb.shell.backoff import Backoff
+from lb.shell.control import Message
+from lb.shell.sockets import ListeningSocket
+from lb.shell.worker_process import Answer, WorkerProcess
+
+
+class State(Enum):
+    """SILENT: alive, but without a heartbeat; it may come back. DEAD: waiting to be replaced."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    SILENT = "silent"
+    DEAD = "dead"
+
+
+class Published(NamedTuple):
+    """The snapshot in force: every worker has it, and each new one gets it first. Its crew owns `fd`."""
+
+    generation: int
+    fd: int
+
+
+class Wanted(NamedTuple):
+    """A socket that a worker is to accept from, and for which listener."""
+
+    member: ListeningSocket
+    listener_id: int
+
+
+class Asked(NamedTuple):
+    process: WorkerProcess
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    listener_id: int
+    answer: Answer
+
+    @property
+    def acknowledged(self) -> bool:
+        return self.answer.done() and self.answer.result() is not None
+
+
+class WorkerSlot:
+    """`cpu` None: wherever the kernel puts it. `lost`: why its last process ended, and its return code."""
+
+    def __init__(self, index: int, cpu: int | None) -> None:
+        self.index = index
+        self.cpu = cpu
+        self.state = State.DEAD
+        self.process: WorkerProcess | None = None
+        self.introduced = False
+        self.serving_since_ns = 0
+        self.restarts_total = 0
+        self.backoff = Backoff()
+        self.held: dict[int, Held] = {}
+
+    def fill(self, command: Sequence[str], on_message: Callable[[Message], None]) -> WorkerProcess:
+        """Spawn the process. Raises OSError."""
+        self.process = WorkerProcess(command, self.cpu, on_message)
+        self.state = State.STARTING
+        return self.process
+
+    def vacate(self) -> None:
+        self.process = None
+        self.introduced = False
+        self.state = State.DEAD
+        self.held.clear()
+
+    def publish(self, published: Published) -> list[Asked]:
+        if self.process is None or not self.introduced:
+            return []
+        generation, fd = published
+        message = {"type": "publish", "generation": generation}
+        return [Asked(self.process, self.process.ask(message, [fd], answer="published", number=generation))]
+
+    def hold(self, wanted: Mapping[int, Wanted]) -> list[Asked]:
+        """Hand over what it has not and take back what it should not have; by socket number."""
+        if self.process is None or not self.introduced:
+            return []
+        for number in self.held.keys() - wanted.keys():
+            self.process.tell({"type": "unlisten", "socket": number})
+            del self.held[number]
+        asked = []
+        for number, (member, listener_id) in wanted.items():
+            held = self.held.get(number)
+            if held is None or held.listener_id != listener_id:
+                message = {"type": "listen", "listener": listener_id, "socket": number}
+                fds = [member.sock.fileno()]
+                answer = self.process.ask(message, fds, answer="listening", number=number)
+                self.held[number] = Held(listener_id, answer)
+                asked.append(Asked(self.process, answer))
+        return asked
+
+    def accepts_from(self, number: int) -> bool:
+        held = self.held.get(number)
+        return self.state is State.SERVING and held is not None and held.acknowledged

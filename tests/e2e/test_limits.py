@@ -1,0 +1,127 @@
+"""At a limit the backlog waits: nothing is refused, nothing spins, and all are served when there is room."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.endpoints import endpoint, endpoints, ports_of
+from tests.support.lb_process import LbProcess, one_pool, running_lb
+from tests.support.ports import free_port
+from tests.support.sessions import connect, echoes, many, read_exactly
+from tests.support.streams import InThread
+from tests.support.vitals import cpu_percent
+from tests.support.waiting import eventually, throughout
+
+IDLE_PERCENT_MAX = 20
+
+
+def sessions_open(lb: LbProcess) -> float:
+    return lb.metrics().sum("lb_listener_sessions_open")
+
+
+@pytest.mark.parametrize("whose", ["listener", "global"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sessions_over_the_limit_wait_in_the_backlog(whose: str, workers: int, folder: Path) -> None:
+    """Ten may be open. Ten more connect (the kernel answers for lb) and are served when the first leave."""
+    port = free_port()
+    limit: dict[str, Any] = {"listener": {"listener": {"sessions_max": 10}}, "global": {"sessions_max": 10}}[
+        whose
+    ]
+    with endpoint("echo", "a", folder) as a:
+        text = one_pool(port, {"a": a.port}, workers=workers, **limit)
+        with running_lb(text, folder) as lb, ExitStack() as opened:
+            clients = [opened.enter_context(connect(port)) for _ in range(20)]
+            for client in clients:
+                client.sendall(b"ping")
+            served, waiting = split(lb, clients, 10)
+            throughout(lambda: sessions_open(lb) <= 10, for_s=0.5, reason="no more than ten are open")
+            assert all(is_silent(client) for client in waiting)
+            assert lb.metrics().sum("lb_accept_paused_total") > 0
+            for client in served:
+                client.close()
+            assert all(read_exactly(client, 4) == b"ping" for client in waiting)
+            assert all(echoes(client) for client in waiting)
+            assert lb.metrics().sum("lb_listener_refused_total") == 0
+
+
+def split(
+    lb: LbProcess, clients: list[socket.socket], served_count: int
+) -> tuple[list[socket.socket], list[socket.socket]]:
+    """Who was answered, and who still waits."""
+    eventually(lambda: sessions_open(lb) == served_count, within_s=5, reason="the limit is reached")
+    eventually(
+        lambda: sum(not is_silent(client) for client in clients) == served_count,
+        within_s=5,
+        reason=f"{served_count} are answered",
+    )
+    silent = [client for client in clients if is_silent(client)]
+    served = [client for client in clients if client not in silent]
+    for client in served:
+        assert read_exactly(client, 4) == b"ping"
+    return served, silent
+
+
+def is_silent(client: socket.socket) -> bool:
+    """Nothing has come, not even an end."""
+    try:
+        client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def test_waiting_at_the_limit_does_not_spin(folder: Path) -> None:
+    port = free_port()
+    with endpoint("echo", "a", folder) as a:
+        text = one_pool(port, {"a": a.port}, workers=1, sessions_max=5)
+        with running_lb(text, folder) as lb, many(port, 5), ExitStack() as opened:
+            for _ in range(50):
+                opened.enter_context(connect(port))
+            worker = lb.worker_pids()[0]
+
+            def wait() -> None:
+                throughout(lambda: sessions_open(lb) == 5, for_s=1, reason="five are open", every_s=0.2)
+
+            percent = cpu_percent(worker, wait)
+            print(f"\na worker at its limit with 50 waiting uses {percent:.1f} % of a CPU")
+            assert percent < IDLE_PERCENT_MAX
+
+
+def test_endpoint_at_its_limit_leaves_sessions_to_the_others(folder: Path) -> None:
+    port = free_port()
+    with endpoints("echo", "a b", folder) as started:
+        ports = ports_of(started)
+        members = [
+            {"name": "a", "address": f"127.0.0.1:{ports['a']}", "sessions_max": 3},
+            {"name": "b", "address": f"127.0.0.1:{ports['b']}"},
+        ]
+        text = one_pool(port, {}, pool={"endpoints": members}, workers=1)
+        with running_lb(text, folder) as lb, many(port, 20) as sessions:
+            assert [lb.endpoint(name)["sessions_open"] for name in "ab"] == [3, 17]
+            assert all(echoes(one) for one in sessions)
+            assert lb.endpoint("a")["health"] != "DOWN"  # full is not down
+
+
+def test_burst_while_the_worker_is_stopped_overflows_no_backlog(folder: Path) -> None:
+    """Two thousand connect at once while nobody accepts: each is served, none is refused."""
+    port, burst = free_port(), 2000
+    with (
+        endpoint("name", "a", folder) as a,
+        running_lb(one_pool(port, {"a": a.port}, workers=1), folder) as lb,
+        ExitStack() as opened,
+    ):
+        worker = lb.worker_pids()[0]
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            clients = [opened.enter_context(connect(port)) for _ in range(burst)]
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        served = InThread(lambda: sum(read_exactly(client, 1) == b"a" for client in clients))
+        assert served.result(30) == burst
