@@ -12,7 +12,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from lb._ext.board cimport (
-    BUCKETS, ENDPOINTS_MAX, FAILURES, LISTENERS_MAX, REASON_SHUTDOWN,
+    BUCKETS, ENDPOINTS_MAX, FAILURES, LISTENERS_MAX, POOLS_MAX, REASON_SHUTDOWN,
     fast_bounds_us, map_board, observe, unmap_board,
 )
 from lb._ext.linux cimport *
@@ -75,7 +75,7 @@ cdef class Engine:
         if e.failures == NULL or e.failed == NULL or e.slots == <session_t*>MAP_FAILED:
             raise MemoryError
         e.slots_free = e.ready_first = e.ready_last = NONE
-        e.random = (2654435769 * (worker + 1) ^ <uint32_t>clock_ns(CLOCK_MONOTONIC)) | 1
+        e.random = <uint32_t>(<uint64_t>2654435769 * <uint64_t>(worker + 1) ^ clock_ns(CLOCK_MONOTONIC)) | 1
         read_clock(e)
         start_wheel(e)
         open_epoll(e)
@@ -104,6 +104,7 @@ cdef class Engine:
         free(e.failures)
         free(e.failed)
         e.failures = e.failed = NULL
+        e.failed_count = 0
         unmap_table(&e.table)
         unmap_ring(e.ring)
         e.ring = NULL
@@ -117,12 +118,15 @@ cdef class Engine:
     def step(self) -> int:
         """Drains a batch; returns MORE and FAILURES_SEEN, or'ed."""
         cdef int found
+        if self.e.epfd == -1:  # a turn of the loop that was asked for before close()
+            return 0
         with nogil:
             found = step(self.e)
         return found
 
     def beat(self, uint64_t lag_us) -> None:
         """A sign of life, and how late the loop came to give it."""
+        check_open(self.e)
         read_clock(self.e)
         self.e.cell.heartbeat_ns = self.e.now_ns
         observe(&self.e.cell.lag, fast_bounds_us, lag_us)
@@ -136,10 +140,12 @@ cdef class Engine:
         """
         cdef table_t table
         cdef const char* why = NULL
+        check_open(self.e)
         memset(&table, 0, sizeof(table))
         if map_table(fd, &table, &why) == -1:
             raise ValueError(f"the snapshot is refused: {why.decode()}")
-        if table.header.endpoints_count > ENDPOINTS_MAX or table.header.listeners_count > LISTENERS_MAX:
+        if (table.header.endpoints_count > ENDPOINTS_MAX or table.header.listeners_count > LISTENERS_MAX
+                or table.header.pools_count > POOLS_MAX):
             unmap_table(&table)
             raise ValueError("the snapshot is refused: it is larger than the scoreboard")
         unmap_table(&self.e.table)
@@ -156,6 +162,9 @@ cdef class Engine:
         cdef engine_t* e = self.e
         cdef epoll_event event
         cdef uint32_t index, place = e.listenings_high
+        if e.epfd == -1:
+            close(fd)
+            check_open(e)
         for index in range(e.listenings_high):
             if e.listenings[index].fd == -1:
                 place = min(place, index)
@@ -196,6 +205,8 @@ cdef class Engine:
         """
         cdef int number = REASON_NAMES.index(reason)
         cdef int64_t following
+        if self.e.epfd == -1:
+            return -1
         with nogil:
             read_clock(self.e)
             following = close_some(self.e, endpoint, listener, number, start)
@@ -217,7 +228,7 @@ cdef class Engine:
 
     @property
     def sessions_open(self) -> int:
-        return self.e.cell.sessions_open
+        return self.e.cell.sessions_open if self.e.epfd != -1 else 0
 
     def held(self) -> dict:
         """What is taken and not yet given back; all 0 when no session is left."""
@@ -238,6 +249,12 @@ cdef class Engine:
 cdef void read_clock(engine_t* e) noexcept nogil:
     e.now_ns = clock_ns(CLOCK_MONOTONIC)
     e.now_ms = e.now_ns // 1000000
+
+
+cdef int check_open(engine_t* e) except -1:
+    if e.epfd == -1:
+        raise ValueError("the engine is closed")
+    return 0
 
 
 cdef int open_epoll(engine_t* e) except -1:
@@ -278,6 +295,7 @@ cdef int step(engine_t* e) noexcept nogil:
     e.cell.steps_total += 1
     while True:
         count = epoll_wait(e.epfd, e.events, EVENTS_MAX, 0)
+        e.moved_until = e.moved_bytes + STEP_BYTES
         for i in range(count):
             dispatch(e, e.events[i].data.u64, e.events[i].events)
         run_ready(e)
@@ -310,12 +328,16 @@ cdef void dispatch(engine_t* e, uint64_t data, uint32_t events) noexcept nogil:
 
 cdef void run_ready(engine_t* e) noexcept nogil:
     """Each session on the list gets one turn; one that is stopped again waits for the next round."""
-    cdef uint32_t index = e.ready_first
+    cdef uint32_t last = e.ready_last
+    cdef uint32_t index = NONE
     cdef session_t* s
-    e.ready_first = e.ready_last = NONE
-    while index != NONE:
+    e.moved_until = e.moved_bytes + STEP_BYTES
+    while index != last and e.moved_bytes < e.moved_until:
+        index = e.ready_first
         s = &e.slots[index]
-        index = s.next_ready
+        e.ready_first = s.next_ready
+        if e.ready_first == NONE:
+            e.ready_last = NONE
         s.queued, s.next_ready = 0, NONE
         if s.state == FREE:
             give_slot(e, s)

@@ -35,8 +35,8 @@ REASON_WORDS[:] = [
 ]
 cdef const char* CLOSER_WORDS[3]
 CLOSER_WORDS[:] = ["client", "endpoint", "lb"]
-cdef const char* RESULT_WORDS[FAILURES + 1]
-RESULT_WORDS[:] = ["refused", "timeout", "unreachable", "reset", "local", "connected"]
+cdef const char* RESULT_WORDS[FAILURES + 2]
+RESULT_WORDS[:] = ["refused", "timeout", "unreachable", "reset", "local", "connected", "unfinished"]
 
 cdef struct line_t:
     uint32_t size
@@ -105,10 +105,18 @@ cdef void put_time(line_t* line) noexcept nogil:
 
 
 cdef void put_names(const engine_t* e, const session_t* s, line_t* line) noexcept nogil:
-    cdef const listener_t* listener = &e.table.listeners[s.listener]
-    put_text(e, line, ',"listener":', listener.name)
-    if s.endpoint == NONE:
-        put_text(e, line, ',"pool":', e.table.pools[listener.pool].name)
+    """Those of a session's lines that have left, which the supervisor's promise rules out, are null."""
+    cdef const listener_t* listener = NULL
+    if s.listener < e.table.header.listeners_count and e.table.listeners[s.listener].present:
+        listener = &e.table.listeners[s.listener]
+        put_text(e, line, ',"listener":', listener.name)
+    else:
+        put(line, ',"listener":null')
+    if s.endpoint >= e.table.header.endpoints_count:  # NONE is, too
+        if listener != NULL:
+            put_text(e, line, ',"pool":', e.table.pools[listener.pool].name)
+        else:
+            put(line, ',"pool":null')
         put(line, ',"endpoint":null')
     else:
         put_text(e, line, ',"pool":', e.table.endpoints[s.endpoint].pool)

@@ -24,6 +24,7 @@ Rejected: forwarding a reset at once (it loses delivered bytes); FIN in place of
 """
 from lb._ext.board cimport *
 from lb._ext.linux cimport *
+from lb._ext.options cimport keep_alive, reset_at_close, set_upstream
 from lb._ext.pick cimport PICK_FULL, PICK_NONE, pick
 from lb._ext.pump cimport *
 from lb._ext.record cimport note_addresses, put_record
@@ -37,6 +38,7 @@ cdef enum:
     LINGER_FIRST_MS = 1
     LINGER_STEP_MS_MAX = 100
     CONNECTED = FAILURES        # of an attempt: it did not fail
+    UNFINISHED = FAILURES + 1   # of an attempt: the session ended meanwhile
     INTEREST = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP
 
 
@@ -129,8 +131,12 @@ cdef bint watch(engine_t* e, session_t* s, int side) noexcept nogil:
 
 cdef void connect_somewhere(engine_t* e, session_t* s) noexcept nogil:
     """Starts an attempt at the next endpoint; ends the session when none is left."""
-    cdef const pool_t* pool = &e.table.pools[e.table.listeners[s.listener].pool]
+    cdef const pool_t* pool
     cdef uint32_t endpoint = PICK_NONE
+    if s.listener >= e.table.header.listeners_count or not e.table.listeners[s.listener].present:
+        cut(e, s, REASON_LB_ERROR)  # its line has left before it: the supervisor promised otherwise
+        return
+    pool = &e.table.pools[e.table.listeners[s.listener].pool]
     while s.attempts < pool.attempts_max:
         endpoint = pick(e, pool, s)
         if endpoint == PICK_NONE or endpoint == PICK_FULL:
@@ -157,7 +163,7 @@ cdef bint blameless(const session_t* s) noexcept nogil:
 
 cdef void hold(engine_t* e, session_t* s, uint32_t endpoint) noexcept nogil:
     s.endpoint = endpoint
-    s.tried[s.attempts] = endpoint
+    s.tried[s.attempts], s.results[s.attempts] = endpoint, UNFINISHED
     s.attempts += 1
     e.board.endpoint_open[<size_t>endpoint * WORKERS_MAX + e.worker] += 1
 
@@ -170,15 +176,13 @@ cdef void release(engine_t* e, session_t* s) noexcept nogil:
 
 cdef bint connect_to(engine_t* e, session_t* s, const endpoint_t* endpoint) noexcept nogil:
     """False, with errno set: it failed at once."""
-    cdef int one = 1
     cdef int fd = socket(endpoint.address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
     if fd == -1:
         return False
     e.descriptors_open += 1
     s.side[UPSTREAM].fd = fd
     s.side[UPSTREAM].flags = 0
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
-    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one))
+    set_upstream(fd)
     s.connect_from_ns = e.now_ns
     if connect(fd, &endpoint.address.any, address_size(&endpoint.address)) == -1 and errno != EINPROGRESS:
         return False
@@ -259,6 +263,9 @@ cdef void on_event(engine_t* e, session_t* s, int side, uint32_t events) noexcep
         if events & EPOLLPRI:
             here.flags = (here.flags | URGENT) & ~STREAM
     if s.state == RELAYING:
+        if e.moved_bytes >= e.moved_until:
+            queue_ready(e, s)
+            return
         if events & EPOLLOUT and has_kept(here) and not relay(e, s, 1 - side, True):
             return
         if here.flags & READABLE:
@@ -340,8 +347,9 @@ cdef bint pass_end(engine_t* e, session_t* s, int source) noexcept nogil:
         return False
     taker.flags |= SHUT
     shutdown(taker.fd, SHUT_WR)
+    s.active_ms = e.now_ms
     sooner(e, s, e.now_ms + s.half_close_ms)
-    return True
+    return check_failed(e, s, source)
 
 
 cdef bint salvage(engine_t* e, session_t* s, int broken) noexcept nogil:
@@ -349,7 +357,10 @@ cdef bint salvage(engine_t* e, session_t* s, int broken) noexcept nogil:
     cdef side_t* here = &s.side[broken]
     drop_kept(e, here)
     if s.side[1 - broken].flags & BROKEN:
-        end(e, s, REASON_CLIENT_RESET if broken == UPSTREAM else REASON_ENDPOINT_RESET, s.closer)
+        if broken == UPSTREAM:  # the other was first
+            end(e, s, REASON_CLIENT_RESET, BY_CLIENT)
+        else:
+            end(e, s, REASON_ENDPOINT_RESET, BY_ENDPOINT)
         return False
     here.flags |= BROKEN | READABLE
     if s.side[1 - broken].flags & SHUT:
@@ -390,8 +401,12 @@ cdef void start_linger(engine_t* e, session_t* s, int side, bint reset) noexcept
 
 cdef void linger(engine_t* e, session_t* s) noexcept nogil:
     cdef side_t* here = &s.side[s.linger_side]
-    cdef pumped_t outcome = flush(e, here) if has_kept(here) else PUMP_FINISHED
+    cdef pumped_t outcome = PUMP_FINISHED
     cdef int unacknowledged = 0
+    if here.flags & FAILED:
+        outcome = PUMP_TAKER_RESET
+    elif has_kept(here):
+        outcome = flush(e, here)
     if outcome == PUMP_WAITS or outcome == PUMP_STOPPED:
         unacknowledged = 1
     elif outcome == PUMP_FINISHED:
@@ -402,7 +417,7 @@ cdef void linger(engine_t* e, session_t* s) noexcept nogil:
             unacknowledged = 0
     if unacknowledged <= 0 or e.now_ms >= s.linger_until_ms:
         if s.linger_reset:
-            reset_at_close(here)
+            reset_at_close(here.fd)
         end(e, s, s.reason, s.closer)
         return
     set_deadline(e, s, min(e.now_ms + s.linger_wait_ms, s.linger_until_ms))
@@ -410,16 +425,9 @@ cdef void linger(engine_t* e, session_t* s) noexcept nogil:
 
 
 cdef void cut(engine_t* e, session_t* s, int reason) noexcept nogil:
-    reset_at_close(&s.side[CLIENT])
-    reset_at_close(&s.side[UPSTREAM])
+    reset_at_close(s.side[CLIENT].fd)
+    reset_at_close(s.side[UPSTREAM].fd)
     end(e, s, reason, BY_LB)
-
-
-cdef void reset_at_close(side_t* here) noexcept nogil:
-    cdef linger_t linger
-    if here.fd != -1:
-        linger.l_onoff, linger.l_linger = 1, 0
-        setsockopt(here.fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger))
 
 
 cdef void end(engine_t* e, session_t* s, int reason, int closer) noexcept nogil:
@@ -467,8 +475,9 @@ cdef void on_deadline(engine_t* e, session_t* s) noexcept nogil:
 cdef void check_idle(engine_t* e, session_t* s) noexcept nogil:
     cdef bint half = (s.side[CLIENT].flags | s.side[UPSTREAM].flags) & SHUT
     cdef uint32_t limit_ms = s.half_close_ms if half else s.idle_ms
-    if not s.settled:
-        keep_alive(e, s)
+    if not s.settled and s.listener < e.table.header.listeners_count:
+        s.settled = 1
+        keep_alive(s.side[UPSTREAM].fd, &e.table.listeners[s.listener])
     if limit_ms == 0:
         return
     if e.now_ms < s.active_ms + limit_ms:
@@ -478,19 +487,3 @@ cdef void check_idle(engine_t* e, session_t* s) noexcept nogil:
         cut(e, s, REASON_HALF_CLOSE_TIMEOUT if half else REASON_IDLE_TIMEOUT)
     else:
         end(e, s, REASON_HALF_CLOSE_TIMEOUT if half else REASON_IDLE_TIMEOUT, BY_LB)
-
-
-cdef void keep_alive(engine_t* e, session_t* s) noexcept nogil:
-    cdef const listener_t* line = &e.table.listeners[s.listener]
-    cdef int fd = s.side[UPSTREAM].fd
-    cdef int value = 1
-    s.settled = 1
-    if line.keepalive_idle_s == 0:
-        return
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &value, sizeof(value))
-    value = line.keepalive_idle_s
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &value, sizeof(value))
-    value = line.keepalive_interval_s
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &value, sizeof(value))
-    value = line.keepalive_count
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &value, sizeof(value))

@@ -16,6 +16,7 @@ cdef enum:
     POLICY_ROUND_ROBIN = 0
     POLICY_LEAST_CONNECTIONS = 1
     ATTEMPTS_MAX = 8            # a slot remembers this many
+    TEXT_BYTES_MAX = 128        # of a name or an address: a record has room for all of a session's
 
 cdef struct text_t:
     uint32_t offset

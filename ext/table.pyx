@@ -85,7 +85,7 @@ cdef class Compiler:
         memset(&out, 0, sizeof(out))
         if line is not None:
             out.present, out.name = 1, self.put(line.name)
-            if self.snapshot.pools[line.pool] is None:
+            if not is_there(self.snapshot.pools, line.pool):
                 raise ValueError(f"listener {line.name}: pool {line.pool} is not in the snapshot")
             out.pool, out.sessions_max = line.pool, line.sessions_max
             out.idle_ms, out.half_close_ms = line.idle_ms, line.half_close_ms
@@ -101,7 +101,7 @@ cdef class Compiler:
             out.connect_timeout_ms = line.connect_timeout_ms
             out.attempts_max = min(line.attempts_max, ATTEMPTS_MAX)
             for number in (*line.eligible, *line.schedule):
-                if self.snapshot.endpoints[number] is None:
+                if not is_there(self.snapshot.endpoints, number):
                     raise ValueError(f"pool {line.name}: endpoint {number} is not in the snapshot")
             out.eligible_first, out.eligible_count = len(self.ids), len(line.eligible)
             self.ids += line.eligible
@@ -126,10 +126,16 @@ cdef class Compiler:
             if not TEXT_PLAIN.fullmatch(text):
                 raise ValueError(f"{text!r} has a character that a record would have to escape")
             data = text.encode()
+            if len(data) > TEXT_BYTES_MAX:
+                raise ValueError(f"{text!r} has more than {TEXT_BYTES_MAX} bytes")
             known = self.texts[text] = (len(self.text), len(data))
             self.text += data
         out.offset, out.size = known
         return out
+
+
+cdef bint is_there(lines, number) except -1:
+    return 0 <= number < len(lines) and lines[number] is not None
 
 
 cdef int put_address(address_t* out, address) except -1:
@@ -158,7 +164,8 @@ cdef int map_table(int fd, table_t* table, const char** why) noexcept nogil:
     if fstat(fd, &found) == -1 or found.st_size < <long>sizeof(header_t) or found.st_size > SIZE_MAX:
         why[0] = "its size is impossible"
         return -1
-    base = <const char*>mmap(NULL, found.st_size, PROT_READ, MAP_SHARED, fd, 0)
+    # Not MAP_SHARED: kernels before 6.7 refuse that for a sealed memfd. Unwritten pages are shared all the same.
+    base = <const char*>mmap(NULL, found.st_size, PROT_READ, MAP_PRIVATE, fd, 0)
     if base == <const char*>MAP_FAILED:
         why[0] = "it could not be mapped"
         return -1
@@ -219,7 +226,7 @@ cdef bint part(uint64_t* end, uint32_t offset, uint32_t count, size_t size) noex
 
 
 cdef bint sound_text(const header_t* h, text_t text) noexcept nogil:
-    return <uint64_t>text.offset + text.size <= h.text_size
+    return text.size <= TEXT_BYTES_MAX and <uint64_t>text.offset + text.size <= h.text_size
 
 
 cdef bint sound_listener(const table_t* table, const listener_t* line) noexcept nogil:
@@ -235,4 +242,4 @@ cdef bint sound_pool(const header_t* h, const pool_t* line) noexcept nogil:
 
 cdef bint sound_endpoint(const header_t* h, const endpoint_t* line) noexcept nogil:
     return (sound_text(h, line.name) and sound_text(h, line.pool) and sound_text(h, line.address_text)
-            and line.weight > 0)
+            and line.weight > 0 and (line.address.any.sa_family == AF_INET or line.address.any.sa_family == AF_INET6))

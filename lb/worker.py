@@ -37,6 +37,7 @@ class Worker:
         self._orphan_s = self._drain_s = 0.0
         self._draining = False
         self._cut = 0
+        self._turn_asked = False
         self._failures_timer: asyncio.TimerHandle | None = None
         self._beat_due_s = 0.0
         self.ended: asyncio.Future[int] = self._loop.create_future()
@@ -51,9 +52,14 @@ class Worker:
         if found or self._draining:
             self._after_step(found)
 
+    def _turn_again(self) -> None:
+        self._turn_asked = False
+        self._turn()
+
     def _after_step(self, found: int) -> None:
-        if found & MORE:
-            self._loop.call_soon(self._turn)
+        if found & MORE and not self._turn_asked:  # else each turn by the descriptor would ask for one more
+            self._turn_asked = True
+            self._loop.call_soon(self._turn_again)
         if found & FAILURES_SEEN and self._failures_timer is None:
             self._failures_timer = self._loop.call_later(FAILURES_EVERY_S, self._tell_failures)
         if self._draining and self._open == 0:

@@ -1,1 +1,1 @@
-"""Which endpoints serve, and how often each: from a pool's state to the tables that the data path walks. Pure."""
+"""How sessions are spread: from the weights of a pool to the tables that the data path walks. Pure."""

@@ -6,6 +6,7 @@ A command's module imports at its top only what is quick; the rest, where it is 
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -56,6 +57,7 @@ def options(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The `lb` script. Without arguments it takes those of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a command without a traceback
     try:
         app(args=arguments, prog_name="lb")
     except Failure as failure:

@@ -5,14 +5,11 @@ Everything is a child of this process or inside its temporary folder, and goes w
 
 from __future__ import annotations
 
-import asyncio
-import os
 import shutil
 import socket
 import sys
 import tempfile
-from asyncio.subprocess import PIPE, Process
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +19,10 @@ from lb.cli.events import clock, line
 from lb.cli.run import finish
 
 if TYPE_CHECKING:
+    from lb.cli.demo_endpoint import DemoEndpoint
     from lb.shell.runner import Runner
 
 ENDPOINTS = ("a", "b", "c")
-START_TIMEOUT_S = 10.0
-AGAIN_AFTER_S = 10.0
 CONFIG = """\
 # The configuration of this demo. It is read again as soon as it is saved.
 runtime_dir: {folder}
@@ -72,13 +68,16 @@ def demo() -> None:
 
 
 async def run(folder: Path) -> int:
+    import asyncio
+
+    from lb.cli.demo_endpoint import DemoEndpoint
     from lb.shell.runner import Runner
 
     async with AsyncExitStack() as stack:
-        endpoints = [DemoEndpoint(name) for name in ENDPOINTS]
+        endpoints = [DemoEndpoint(name, say) for name in ENDPOINTS]
         for endpoint in endpoints:
-            await endpoint.start()
             stack.push_async_callback(endpoint.stop)
+        await asyncio.gather(*(endpoint.start() for endpoint in endpoints))
         ports = free_ports(2)
         runner = Runner(write_config(folder, endpoints, *ports))
         telling = asyncio.create_task(tell(runner, what_to_try(folder, endpoints, *ports)))
@@ -86,49 +85,17 @@ async def run(folder: Path) -> int:
         return await runner.run()
 
 
-class DemoEndpoint:
-    """A child process that is started again on its port when somebody ends it."""
-
-    def __init__(self, name: str) -> None:
-        self.name, self.port = name, 0
-        self._process: Process | None = None
-        self._keeping: asyncio.Task[None] | None = None
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    async def start(self) -> None:
-        ours = (sys.executable, "-m", "lb.cli.demo_endpoint", self.name, str(self.port), str(os.getpid()))
-        self._process = await asyncio.create_subprocess_exec(*ours, stdout=PIPE)
-        assert self._process.stdout is not None
-        async with asyncio.timeout(START_TIMEOUT_S):
-            self.port = int(await self._process.stdout.readline())
-        self._keeping = asyncio.create_task(self._keep(self._process))
-
-    async def stop(self) -> None:
-        if self._keeping is not None:
-            self._keeping.cancel()
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
-
-    async def _keep(self, process: Process) -> None:
-        await process.wait()
-        print(f"{clock()}  endpoint {self.name}: process {process.pid} has ended", flush=True)
-        await asyncio.sleep(AGAIN_AFTER_S)
-        await self.start()
-        print(f"{clock()}  endpoint {self.name}: started again as process {self.pid}", flush=True)
-
-
 async def tell(runner: Runner, text: str) -> None:
     """What to try, once it would work; from then on what happens."""
     await runner.serving.wait()
     print(text, flush=True)
     async for event in runner.feed.subscribe(past=False):
-        print(line(event), flush=True)
+        if event["level"] != "debug":
+            print(line(event), flush=True)
+
+
+def say(text: str) -> None:
+    print(f"{clock()}  {text}", flush=True)
 
 
 def write_config(folder: Path, endpoints: list[DemoEndpoint], port: int, admin_port: int) -> Path:
@@ -141,8 +108,10 @@ def write_config(folder: Path, endpoints: list[DemoEndpoint], port: int, admin_p
 
 
 def what_to_try(folder: Path, endpoints: list[DemoEndpoint], port: int, admin_port: int) -> str:
+    from lb.cli.demo_endpoint import AGAIN_AFTER_S
+
     return WHAT_TO_TRY.format(
-        lb="lb" if shutil.which("lb") else sys.argv[0],
+        lb=our_name(),
         folder=folder,
         port=port,
         admin_port=admin_port,
@@ -151,12 +120,20 @@ def what_to_try(folder: Path, endpoints: list[DemoEndpoint], port: int, admin_po
     )
 
 
+def our_name() -> str:
+    """What to type to run lb, where the reader is."""
+    if shutil.which("lb"):
+        return "lb"
+    script = Path(sys.argv[0])
+    return f"{sys.executable} -m lb" if script.name == "__main__.py" else str(script)
+
+
 def free_ports(count: int) -> list[int]:
     """Ports nobody uses now. All are held until the last is found, so they differ."""
-    with_all = [socket.socket() for _ in range(count)]
-    for one in with_all:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
         one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in with_all]
-    for one in with_all:
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
         one.close()
     return ports

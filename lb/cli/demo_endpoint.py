@@ -1,7 +1,7 @@
-"""One endpoint of `lb demo`: an HTTP server that says who it is. It dies with the process that started it.
+"""One endpoint of `lb demo`: an HTTP server that says who it is, and the demo's handle on its process.
 
-Run as `python -m lb.cli.demo_endpoint NAME PORT PARENT_PID` (port 0: any free one); its first line on
-stdout is the port it got.
+The server runs as `python -m lb.cli.demo_endpoint NAME PORT PARENT_PID` (port 0: any free one); its first
+line on stdout is the port it got. It dies with the process that started it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,61 @@ import ctypes
 import os
 import signal
 import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from contextlib import suppress
+
+from lb.cli.failure import Failure
+
+START_TIMEOUT_S = 10.0
+AGAIN_AFTER_S = 10.0
 
 PR_SET_PDEATHSIG = 1
 HEAD_BYTES_MAX = 16384
 REQUEST_TIMEOUT_S = 30.0
+
+
+class DemoEndpoint:
+    """Started again on its port, AGAIN_AFTER_S after somebody ended it. `say` takes words for people."""
+
+    def __init__(self, name: str, say: Callable[[str], None]) -> None:
+        self.name, self.port, self.pid = name, 0, 0
+        self._say = say
+        self._process: Process | None = None
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        process = self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", __name__, self.name, str(self.port), str(os.getpid()),
+            stdout=PIPE,
+            start_new_session=True,  # a Ctrl-C is for the demo alone, which ends its endpoints last
+        )  # fmt: skip
+        assert process.stdout is not None
+        async with asyncio.timeout(START_TIMEOUT_S):
+            said = await process.stdout.readline()
+        if not said:
+            raise Failure(f"endpoint {self.name} could not be started")
+        self.port, self.pid = int(said), process.pid
+        self._keeping = asyncio.create_task(self._keep(process))
+
+    async def stop(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+
+    async def _keep(self, process: Process) -> None:
+        await process.wait()
+        self._say(f"endpoint {self.name}: process {process.pid} has ended")
+        while self.pid == process.pid:
+            await asyncio.sleep(AGAIN_AFTER_S)
+            try:
+                await self.start()
+            except (Failure, OSError, TimeoutError) as error:
+                self._say(f"endpoint {self.name}: {error}")
+        self._say(f"endpoint {self.name}: started again as process {self.pid}")
 
 
 def main() -> None:
@@ -22,7 +73,6 @@ def main() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before we asked to die with it
         return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the demo, which ends us last
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the demo starts us with its signals blocked
     asyncio.run(serve(name, port))
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from contextlib import suppress
 from datetime import datetime
 from typing import Annotated
 
@@ -26,10 +24,8 @@ def events(
     """Show the latest events, the newest last."""
     client = Client(admin_socket(socket, config))
     route = f"/api/v1/events?follow={str(follow).lower()}"
-    with suppress(KeyboardInterrupt):  # the ordinary end of --follow
-        for event in client.events(route, follow=follow):
-            print(json.dumps(event) if as_json else line(event))
-            sys.stdout.flush()
+    for event in client.events(route, follow=follow):
+        print(json.dumps(event) if as_json else line(event), flush=True)
 
 
 def line(event: Json) -> str:
@@ -38,12 +34,19 @@ def line(event: Json) -> str:
     if event["event"] == "endpoint_changed":
         words = [
             f"{facts['pool']}/{facts['endpoint']}",
-            f"{facts['axis']} {facts['from']} -> {facts['to']}",
+            f"{facts['axis']} {word(facts['from'])} -> {word(facts['to'])}",
             ": ".join(filter(None, (facts["cause"], facts["evidence"]))),
         ]
     else:
-        words = [event["event"], " ".join(f"{key}={value}" for key, value in facts.items())]
+        words = [event["event"], " ".join(f"{key}={word(value)}" for key, value in facts.items())]
     return "  ".join([clock(event["time"]), *filter(None, words)])
+
+
+def word(value: object) -> str:
+    """As people write it, not as Python does."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)
 
 
 def clock(unix_s: float | None = None) -> str:

@@ -49,7 +49,7 @@ def socket_in(text: str, environment: Mapping[str, str]) -> str:
     """The admin socket of a configuration that may have any error whatever."""
     found = {path: substituted(value, environment) for path, value in scalars(text)}
     socket = found.get(("admin", "socket"))
-    folder = found.get(("runtime_dir",), Config((), ()).runtime_dir)
+    folder = found.get(("runtime_dir",)) or Config((), ()).runtime_dir
     return Config((), (), runtime_dir=folder, admin=AdminPlane(socket=socket)).admin_socket
 
 

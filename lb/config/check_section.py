@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from lb.config import shorthand
 from lb.config.leaf import TOKEN_PATTERN, Count, Duration, Either, Host, Percent, StatusRange, Text, Word
-from lb.config.section import Section, defaults, keys
+from lb.config.section import SOME, Section, defaults, keys
 from lb.model.address import PORT_MAX
 from lb.model.check import Check, HttpRequest
 
@@ -79,7 +79,7 @@ class CheckSection(Section):
     """http: how to ask."""
     headers: dict[HeaderName, HeaderValue] = Field(default={})
     """http: further headers of the request."""
-    status: Annotated[list[Annotated[tuple[int, int], StatusRange()]], shorthand.ONE] = Field(
+    status: Annotated[list[Annotated[tuple[int, int], StatusRange()]], SOME, shorthand.ONE] = Field(
         default_factory=lambda: list(HTTP_REQUEST.status)
     )
     """http: the answers that pass, as numbers and ranges; 200-399 unless written."""

@@ -9,29 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lb.config.check_section import HTTP_KEYS
-from lb.config.explain import Places
-from lb.config.leaf import read_address
-from lb.config.problem import BadValue, Path, Problem, did_you_mean, dotted, quoted
-from lb.config.tree import Mapping, Node, Scalar, Sequence
+from lb.config.places import Places
+from lb.config.problem import Path, Problem, did_you_mean, dotted, quoted
+from lb.config.reading import address_of, items, members, text
+from lb.config.tree import Mapping, Node, Scalar
 from lb.model.address import Address
 from lb.model.config import AdminPlane
 
-# How many ids a snapshot has room for.
-LISTENERS_MAX = 1024
-POOLS_MAX = 4096
-ENDPOINTS_MAX = 16384
-
-# Headers of a probe that lb writes itself, or that would need a body.
-OWN_HEADERS = {"host": "write `host` beside `headers`", "connection": None, "content-length": None}
-OWN_HEADERS |= {"transfer-encoding": None}
+# Headers of a probe that lb writes itself, or that would announce a body.
+OWN_HEADERS = {"host", "connection", "content-length", "transfer-encoding"}
 
 Found = Iterator[Problem]
 
 
 def errors(places: Places) -> Found:
-    yield from too_many(places)
     yield from clashing_addresses(places)
     yield from missing_pools(places)
+    if isinstance(defaults := places.root.get("defaults"), Mapping):
+        yield from keys_of_another_check(("defaults", "check"), defaults.get("check"), places)
     for name, pool in members(places.root, "pools"):
         yield from repeated_endpoints(("pools", name), pool, places)
         yield from keys_of_another_check(("pools", name, "check"), pool.get("check"), places)
@@ -47,19 +42,6 @@ def warnings(places: Places) -> Found:
             yield places.problem(("pools", name), "a pool without endpoints ends every session", at_key=True)
     if not members(places.root, "listeners"):
         yield places.problem(("listeners",), "without a listener nothing is served", at_key=True)
-
-
-def too_many(places: Places) -> Found:
-    pools = members(places.root, "pools")
-    endpoints = sum(len(items(pool.get("endpoints"))) for _, pool in pools)
-    listeners = len(members(places.root, "listeners"))
-    for path, noun, count, most in (
-        (("listeners",), "listeners", listeners, LISTENERS_MAX),
-        (("pools",), "pools", len(pools), POOLS_MAX),
-        (("pools",), "endpoints", endpoints, ENDPOINTS_MAX),
-    ):
-        if count > most:
-            yield places.problem(path, f"{count} {noun}; at most {most}", at_key=True)
 
 
 def clashing_addresses(places: Places) -> Found:
@@ -133,54 +115,21 @@ def keys_of_another_check(path: Path, check: Node | None, places: Places) -> Fou
     if text(check, "type") == "tcp":
         for key in HTTP_KEYS:
             if key in check.entries:
-                message, hint = "is a key of http checks; this one is of type tcp", "write `type: http`"
-                yield places.problem((*path, key), message, hint, at_key=True)
+                message = "is a key of http checks; this one is of type tcp"
+                yield places.problem((*path, key), message, "write `type: http`", at_key=True)
     headers = check.get("headers")
-    for name in headers.entries if isinstance(headers, Mapping) else ():
-        if name.lower() in OWN_HEADERS:
-            message, hint = "is written by lb itself", OWN_HEADERS[name.lower()]
-            yield places.problem((*path, "headers", name), message, hint, at_key=True)
+    for header in headers.entries if isinstance(headers, Mapping) else ():
+        if header.lower() in OWN_HEADERS:
+            hint = "write `host` beside `headers`" if header.lower() == "host" else None
+            yield places.problem((*path, "headers", header), "is written by lb itself", hint, at_key=True)
 
 
 def repeated_cpus(places: Places) -> Found:
     workers = places.root.get("workers")
     cpus = workers.get("cpus") if isinstance(workers, Mapping) else None
-    if isinstance(cpus, Sequence) and not cpus.items:
-        yield places.problem(("workers", "cpus"), "an empty list", "leave it out, or name a CPU")
-    values = [node.value if isinstance(node, Scalar) else None for node in items(cpus)]
-    for index, value in enumerate(values):
-        if value is not None and value in values[:index]:
+    seen = set()
+    for index, node in enumerate(items(cpus)):
+        value = node.value if isinstance(node, Scalar) else None
+        if value is not None and value in seen:
             yield places.problem(("workers", "cpus", index), f"CPU {value} is in the list already")
-
-
-def members(root: Mapping, key: str) -> list[tuple[str, Mapping]]:
-    """The listeners or pools that are mappings."""
-    node = root.get(key)
-    entries = node.entries.items() if isinstance(node, Mapping) else ()
-    return [(name, entry.node) for name, entry in entries if isinstance(entry.node, Mapping)]
-
-
-def items(node: Node | None) -> list[Node]:
-    """A list, or the one value that stands for it."""
-    match node:
-        case Sequence(items=listed):
-            return listed
-        case Scalar(value=value) if value is not None:
-            return [node]
-    return []
-
-
-def text(node: Mapping, key: str) -> str | None:
-    found = node.get(key)
-    if not isinstance(found, Scalar) or found.value is None or isinstance(found.value, bool):
-        return None
-    return str(found.value)
-
-
-def address_of(node: Node | None) -> Address | None:
-    if not isinstance(node, Scalar) or not isinstance(node.value, str):
-        return None
-    try:
-        return read_address(node.value)
-    except BadValue:
-        return None
+        seen.add(value)

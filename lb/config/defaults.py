@@ -1,11 +1,15 @@
 """`defaults:` -> under every listener and pool, in the tree, so that a value keeps the line it stands in.
 
-Mappings are completed key by key; anything else that a listener or pool says itself stands. A `check` is
-completed by one of the same type, or of none; one of another type has nothing to give.
+Mappings are completed key by key; anything else that a listener or pool says itself stands. A check is
+completed by one of the same type, or of none; one of another type has nothing to give. A pool that has no
+`check` gets one that has a type, whole; `check: null` stays none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from lb.config.check_section import HTTP_KEYS
 from lb.config.listener_section import ListenerSection
 from lb.config.pool_section import PoolSection
 from lb.config.tree import Entry, Mapping, Node, Scalar
@@ -16,8 +20,8 @@ def with_defaults(root: Mapping) -> Mapping:
     given = root.get("defaults")
     if not isinstance(given, Mapping):
         return root
-    listener = only(given, frozenset(ListenerSection.model_fields))
-    pool = only(given, frozenset(PoolSection.model_fields))
+    listener = only(given, ListenerSection.model_fields)
+    pool = only(given, PoolSection.model_fields)
     entries = dict(root.entries)
     for key, under in (("listeners", listener), ("pools", pool)):
         entry = entries.get(key)
@@ -35,27 +39,34 @@ def each_over(members: Mapping, under: Mapping) -> Mapping:
 
 
 def own_defaults(member: Node, under: Mapping) -> Mapping:
-    """`under` without a check that does not concern this member."""
-    check = under.get("check")
+    """`under`, with no more of a check than concerns this member."""
     own = member.get("check") if isinstance(member, Mapping) else None
+    check = under.get("check")
     if not isinstance(check, Mapping):
         return under
-    kind = type_of(check)
-    if (own is None and kind is None) or (own is not None and kind not in (None, type_of(own))):
-        return only(under, frozenset(under.entries) - {"check"})
-    return under
+    if own is None:
+        keep = type_of(check) is not None
+    else:
+        keep = isinstance(own, Mapping) and type_of(check) in (None, type_of(own))
+    if not keep:
+        return without(under, ("check",))
+    if type_of(own) == "tcp":
+        check = without(check, HTTP_KEYS)
+    return made(under, {**under.entries, "check": Entry(under.entries["check"].key, check)})
 
 
-def type_of(check: Node) -> object:
+def type_of(check: Node | None) -> object:
     kind = check.get("type") if isinstance(check, Mapping) else None
     return kind.value if isinstance(kind, Scalar) else None
 
 
 def over(node: Node, under: Node) -> Node:
-    """`node`, completed by `under`. An empty key (`web:`) is an empty mapping."""
+    """`node`, completed by `under`. Where that is a mapping, an empty key (`tcp:`) is an empty one."""
+    if not isinstance(under, Mapping):
+        return node
     if isinstance(node, Scalar) and node.value is None:
         node = Mapping(node.mark)
-    if not isinstance(node, Mapping) or not isinstance(under, Mapping):
+    if not isinstance(node, Mapping):
         return node
     entries = dict(under.entries)
     for key, entry in node.entries.items():
@@ -64,7 +75,11 @@ def over(node: Node, under: Node) -> Node:
     return made(node, entries)
 
 
-def only(node: Mapping, keys: frozenset[str]) -> Mapping:
+def without(node: Mapping, keys: Collection[str]) -> Mapping:
+    return only(node, [key for key in node.entries if key not in keys])
+
+
+def only(node: Mapping, keys: Collection[str]) -> Mapping:
     return made(node, {key: entry for key, entry in node.entries.items() if key in keys})
 
 

@@ -13,30 +13,17 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from lb.config.problem import NOT_YET, BadValue, Path, Problem, did_you_mean, dotted, quoted
+from lb.config.places import Places
+from lb.config.problem import NOT_YET, WRONG_VALUES_MAX, BadValue, Path, Problem, did_you_mean, quoted
 from lb.config.schema import FileSection
 from lb.config.section import Section
-from lb.config.tree import Mapping, place
 
 KINDS = {"model_type": "a mapping of keys", "dict_type": "a mapping of names", "list_type": "a list"}
 
 
-class Places:
-    """Makes problems of paths."""
-
-    def __init__(self, root: Mapping, file: str) -> None:
-        self.root = root
-        self._file = file
-
-    def problem(
-        self, path: Path, message: str, suggestion: str | None = None, *, at_key: bool = False
-    ) -> Problem:
-        known, mark = place(self.root, path, of_key=at_key)
-        return Problem(self._file, *mark, dotted(known), message, suggestion)
-
-
 def explained(error: ValidationError, places: Places) -> Iterator[Problem]:
-    for details in error.errors(include_url=False):
+    """Up to a number far above what is told: missing keys are not bounded while the schema is read."""
+    for details in error.errors(include_url=False)[: 2 * WRONG_VALUES_MAX]:
         yield explain(details, places)
 
 
@@ -52,6 +39,8 @@ def explain(details: ErrorDetails, places: Places) -> Problem:
             wrong = details["ctx"]["error"]
             hint = wrong.suggestion if isinstance(wrong, BadValue) else None
             return places.problem(path[:-1] if at_key else path, str(wrong), hint, at_key=at_key)
+        case "too_short":
+            return places.problem(path, "an empty list", "name at least one")
         case kind if kind in KINDS:
             return places.problem(path, f"{quoted(details['input'])} is not {KINDS[kind]}")
     return places.problem(path, details["msg"])

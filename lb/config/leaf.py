@@ -11,10 +11,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
-from lb.config.problem import NOT_YET, BadValue, did_you_mean, quoted
+from lb.config.problem import NOT_YET, QUOTED_MAX, BadValue, Budget, did_you_mean, quoted, shown
 from lb.config.units import DURATION_PATTERN, duration_s, show_duration
 from lb.model.address import Address
 
@@ -28,6 +28,8 @@ SOCKET_PATH_BYTES_MAX = 107  # sun_path, less its ending zero
 
 @dataclass(frozen=True)
 class Leaf:
+    """What pydantic is told of a leaf. Subclasses read, show, and describe."""
+
     def read(self, value: object) -> Any:
         raise NotImplementedError
 
@@ -38,12 +40,21 @@ class Leaf:
         raise NotImplementedError
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            self.read, serialization=core_schema.plain_serializer_function_ser_schema(self.show)
+        return core_schema.with_info_plain_validator_function(
+            self._read, serialization=core_schema.plain_serializer_function_ser_schema(self.show)
         )
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return self.json()
+
+    def _read(self, value: object, info: ValidationInfo[Budget]) -> Any:
+        """Once the budget is spent something was told, so what is passed on is never used."""
+        try:
+            return self.read(value)
+        except BadValue:
+            if info.context.spend():
+                raise
+            return None
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,9 @@ class Count(Leaf):
         hint = None
         if isinstance(value, str) and value.isdecimal():
             hint = "write it without quotes and leading zeros"
-        raise BadValue(f"{quoted(value)} is not a whole number from {self.minimum} to {self.maximum}", hint)
+        several = self.minimum < self.maximum
+        wanted = f"a whole number from {self.minimum} to {self.maximum}" if several else self.minimum
+        raise BadValue(f"{quoted(value)} is not {wanted}", hint)
 
     def show(self, value: Any) -> Any:
         return value
@@ -193,7 +206,7 @@ class IpPort(Leaf):
     def read(self, value: object) -> Address:
         if not isinstance(value, str):
             raise BadValue(
-                f"{quoted(value)} is not an address", "write it as ADDRESS:PORT, in quotes if it is IPv6"
+                f"{quoted(value)} is not an address", "write it as ADDRESS:PORT, for example 0.0.0.0:8080"
             )
         address = read_address(value)
         if not self.listens and address.port == 0:
@@ -204,8 +217,8 @@ class IpPort(Leaf):
             )
         if self.loopback and not ipaddress.ip_address(address.host).is_loopback:
             raise BadValue(
-                f"{quoted(value)} is open to other machines, and there are no tokens yet to ask them for",
-                "write an address of the loopback interface, or off",
+                f"{quoted(value)} is open to other machines, and tokens to keep them out are not supported yet",
+                "write a loopback address, or off",
             )
         return address
 
@@ -256,6 +269,7 @@ class Either(Leaf):
 
 
 def read_address(text: str) -> Address:
+    """What Address.parse takes, less what the data path cannot use."""
     if text.startswith("unix:"):
         raise BadValue(f"{quoted(text)}: a unix socket {NOT_YET}")
     if re.search(r":[0-9]+-[0-9]+$", text):
@@ -263,13 +277,22 @@ def read_address(text: str) -> Address:
     try:
         address = Address.parse(text)
     except ValueError as error:
-        raise BadValue(str(error)) from None
+        raise BadValue(shown(str(error), 2 * QUOTED_MAX), address_hint(text)) from None
     ip = ipaddress.ip_address(address.host)
     if isinstance(ip, ipaddress.IPv6Address) and ip.scope_id:
         raise BadValue(f"{quoted(text)}: an address with an interface (%{ip.scope_id}) {NOT_YET}")
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        raise BadValue(f"{quoted(text)} is IPv4 in IPv6", f"write {ip.ipv4_mapped}:{address.port}")
+        raise BadValue(f"{quoted(text)} is IPv4 in IPv6", f"write {ip.ipv4_mapped} instead")
     return address
+
+
+def address_hint(text: str) -> str | None:
+    host, colon, port = text.rpartition(":")
+    if colon and host in ("", "*"):
+        return f"write 0.0.0.0:{shown(port)} for every IPv4 address, [::]:{shown(port)} for every IPv6 one"
+    if re.fullmatch(r"[A-Za-z0-9.-]*[A-Za-z][A-Za-z0-9.-]*", host):
+        return f"write an IP address: looking up a name {NOT_YET}"
+    return None
 
 
 def matching(pattern: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from lb.config import shorthand
 from lb.config.leaf import Count, Duration, IpPort, Word
-from lb.config.section import LONGEST, NAME, SESSIONS_MAX, Section, defaults, keys
+from lb.config.section import LONGEST, NAME, SESSIONS_MAX, SOME, Section, defaults, keys
 from lb.model.address import PORT_MAX, Address
 from lb.model.listener import Keepalive, Listener, TcpOptions, Timeouts
 
@@ -53,7 +53,7 @@ class ListenerSection(Section):
         " rate_max rate_max_per_source upload_max download_max dry_run session_age_max udp"
     )
 
-    bind: Annotated[list[Annotated[Address, IpPort()]], shorthand.ONE]
+    bind: Annotated[list[Annotated[Address, IpPort()]], SOME, shorthand.ONE]
     """Where clients come in: ADDRESS:PORT, or a list. Port 0: any free one, for tests and demos."""
     pool: Annotated[str, NAME]
     """The pool behind it."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lb.config.parse import Loaded, parse
 from lb.config.problem import ConfigError, Problem
-from lb.config.tree import TEXT_MAX
+from lb.config.syntax import TEXT_MAX
 
 
 def load(path: Path) -> Loaded:

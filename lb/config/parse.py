@@ -12,42 +12,43 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from lb.config import build, checks
+from lb.config import build, checks, limits
+from lb.config.composer import compose
 from lb.config.defaults import with_defaults
-from lb.config.explain import Places, explained
-from lb.config.problem import ConfigError, Problem
+from lb.config.explain import explained
+from lb.config.places import Places
+from lb.config.problem import Budget, ConfigError, Problem
 from lb.config.schema import FileSection
-from lb.config.tree import NODES_MAX, compose, plain
+from lb.config.tree import plain
 from lb.model.config import Config
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`text_hash` is the SHA-256 of the file, in hexadecimal."""
+    """`text` is the file's; `text_hash` is its SHA-256, in hexadecimal."""
 
     config: Config
     warnings: tuple[Problem, ...]
+    text: str
     text_hash: str
 
 
 def parse(text: str, *, file: str, environment: Mapping[str, str] = {}) -> Loaded:
     """`file` is how problems call it. Raises ConfigError."""
     tree, problems = compose(text, file, environment)
-    tree = with_defaults(tree)
-    if tree.size > NODES_MAX:
-        message = f"more than {NODES_MAX} values, with `defaults` under every listener and pool"
-        raise ConfigError([Problem(file, 1, 1, "defaults", message)])
-    places = Places(tree, file)
+    places = Places(with_defaults(tree), file)
+    if excess := list(limits.excess(places)):
+        raise ConfigError([*problems, *excess])
     section: FileSection | None = None
     try:
-        section = FileSection.model_validate(plain(tree))
+        section = FileSection.model_validate(plain(places.root), context=Budget())
     except ValidationError as error:
         add(problems, explained(error, places))
     add(problems, checks.errors(places))
     if problems or section is None:
         raise ConfigError(problems)
     text_hash = hashlib.sha256(text.encode()).hexdigest()
-    return Loaded(build.config(section), tuple(checks.warnings(places)), text_hash)
+    return Loaded(build.config(section), tuple(checks.warnings(places)), text, text_hash)
 
 
 def add(problems: list[Problem], stage: Iterable[Problem]) -> None:

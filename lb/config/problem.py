@@ -14,8 +14,13 @@ NOT_YET = "is not supported by this version of lb yet"
 # What a message quotes of a value, and the longest word worth comparing with others.
 QUOTED_MAX = 60
 
-# More problems than this are counted, not told: the file is not what it was meant to be.
+# More problems than this are not told one by one: the file is not what it was meant to be.
 PROBLEMS_MAX = 100
+AND_MORE = "and more problems from here on"
+
+# Wrong values beyond this many are passed over while the schema is read. More than are told, because what is
+# wrong in `defaults` is found again in every listener or pool, and told once.
+WRONG_VALUES_MAX = 1000
 
 Path = tuple[str | int, ...]
 
@@ -43,10 +48,7 @@ class ConfigError(Exception):
     def __init__(self, problems: Iterable[Problem]) -> None:
         ordered = sorted(problems, key=lambda problem: (problem.line, problem.column))
         if more := ordered[PROBLEMS_MAX:]:
-            rest = replace(
-                more[0], path="", message=f"and {len(more)} more problems from here on", suggestion=None
-            )
-            ordered[PROBLEMS_MAX:] = [rest]
+            ordered[PROBLEMS_MAX:] = [replace(more[0], path="", message=AND_MORE, suggestion=None)]
         self.problems = tuple(ordered)
         super().__init__("\n".join(map(str, self.problems)))
 
@@ -59,13 +61,25 @@ class BadValue(ValueError):
         super().__init__(message)
 
 
+@dataclass(slots=True)
+class Budget:
+    """How many wrong values are still told. Bounds what a hostile file costs, not what is valid."""
+
+    left: int = WRONG_VALUES_MAX
+
+    def spend(self) -> bool:
+        self.left -= 1
+        return self.left >= 0
+
+
 def dotted(path: Path) -> str:
     """`pools.web.endpoints[1].weight`"""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    parts = (f"[{part}]" if isinstance(part, int) else f".{shown(part)}" for part in path)
+    return "".join(parts).removeprefix(".")
 
 
 def quoted(value: object) -> str:
-    """A value as messages show it: on one line, and short."""
+    """A value as messages show it."""
     match value:
         case None:
             return "an empty value"
@@ -73,10 +87,17 @@ def quoted(value: object) -> str:
             return "a mapping"
         case list():
             return "a list"
+        case "":
+            return "an empty text"
         case bool():
             return f"`{str(value).lower()}`"
-    text = " ".join(str(value).split())
-    return f"`{text if len(text) <= QUOTED_MAX else text[:QUOTED_MAX] + '...'}`"
+    return f"`{shown(str(value))}`"
+
+
+def shown(text: str, length_max: int = QUOTED_MAX) -> str:
+    """On one line, short, and without what would move a terminal's cursor."""
+    start = "".join(char if char.isprintable() else " " for char in text[: length_max + 1])
+    return start if len(start) <= length_max else start[:length_max] + "..."
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

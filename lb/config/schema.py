@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from pydantic import ConfigDict
+
 from lb.config import shorthand
 from lb.config.check_section import DefaultCheckSection
 from lb.config.leaf import (
@@ -24,7 +26,7 @@ from lb.config.leaf import (
 )
 from lb.config.listener_section import ListenerSection
 from lb.config.pool_section import EndpointSection, PoolSection
-from lb.config.section import LONGEST, NAME, SESSIONS_MAX, Section, defaults, keys
+from lb.config.section import LONGEST, NAME, SESSIONS_MAX, SOME, Section, defaults, keys
 from lb.model.address import Address
 from lb.model.config import AdminPlane, Config, Log, Shutdown, Workers
 
@@ -41,7 +43,7 @@ CPUS_MAX = 1024  # as many as a cpu_set_t of glibc holds
 class WorkersSection(Section):
     count: Annotated[int | None, Either("auto", Count(1, WORKERS_MAX))] = WORKERS.count
     """How many worker processes; auto: as many as the CPUs that lb may use (affinity and cgroup quota)."""
-    cpus: list[Annotated[int, Count(0, CPUS_MAX - 1)]] | None = None
+    cpus: Annotated[list[Annotated[int, Count(0, CPUS_MAX - 1)]], SOME] | None = None
     """CPUs to pin the workers to, in turn."""
 
 
@@ -76,12 +78,19 @@ class LogSection(Section):
     """Where one line per session goes: stdout, off, or a path (opened again on USR1)."""
 
 
+def without_defaults(section: dict[str, Any]) -> None:
+    """In the JSON Schema: what is not written in `defaults` is not a value but left to others."""
+    for key in section["properties"].values():
+        key.pop("default", None)
+
+
 class DefaultsSection(ListenerSection, PoolSection):
     """Any key of a listener or of a pool, for all of them."""
 
+    model_config = ConfigDict(json_schema_extra=without_defaults)
     later = ListenerSection.later | PoolSection.later
 
-    bind: Annotated[list[Annotated[Address, IpPort()]], shorthand.ONE] = []  # noqa: RUF012
+    bind: Annotated[list[Annotated[Address, IpPort()]], SOME, shorthand.ONE] = []  # noqa: RUF012
     pool: Annotated[str, NAME] = ""
     endpoints: list[Annotated[EndpointSection, shorthand.ADDRESS]] = []  # noqa: RUF012
     check: DefaultCheckSection | None = None

@@ -6,13 +6,15 @@ from dataclasses import MISSING, fields
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from lb.config.leaf import NAME_PATTERN, Text
+from lb.config.problem import Budget
 
 SESSIONS_MAX = 10_000_000
 LONGEST = "20d"  # in milliseconds this still fits 31 bits
 
+SOME = Field(min_length=1)
 NAME = Text("a name (1 to 63 letters, digits and _ . -)", NAME_PATTERN)
 
 
@@ -35,5 +37,9 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def empty_is_default(cls, value: object) -> object:
-        return {} if value is None else value
+    def read(cls, value: object, info: ValidationInfo[Budget]) -> object:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            return value
+        return {key: node for key, node in value.items() if key in cls.model_fields or info.context.spend()}

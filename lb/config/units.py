@@ -44,9 +44,10 @@ def size_bytes(text: str) -> int:
 
 def show_size(size: int) -> str:
     """The shortest exact way to write it; `size_bytes` reads it back."""
-    unit = next(
-        unit for unit in reversed(SIZE_UNITS) if size % SIZE_UNITS[unit] == 0 and size >= SIZE_UNITS[unit]
+    fits = (
+        unit for unit in reversed(SIZE_UNITS) if size >= SIZE_UNITS[unit] and size % SIZE_UNITS[unit] == 0
     )
+    unit = next(fits, "B")
     return f"{size // SIZE_UNITS[unit]}{unit}"
 
 

@@ -1,9 +1,12 @@
 """Changing an endpoint: each axis through `transitions.change`, and then what follows from the change.
 
-health DOWN    its sessions are closed after `close_after_s`, unless it is UP again by then
-admin MAINT    probes stop; at its end what was known is forgotten, and a probe runs at once
-admin          a drain begins or ends
-any            what is eligible in its pool is derived again
+    health DOWN    its sessions are closed after `close_after_s`, unless it is UP again by then
+    admin MAINT    probes stop; at its end what was known is forgotten, and a probe runs at once
+    admin          a drain begins or ends
+    any            what is eligible in its pool is derived again
+
+The file (reload.py), the operator (orders.py) and the probes (observations.py) all come through here, so what
+follows does not depend on who asked.
 """
 
 from __future__ import annotations

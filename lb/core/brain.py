@@ -70,7 +70,7 @@ class Brain:
         self._wake_s: float | None = None  # what the shell was last asked for
 
     def handle(self, event: Event, now: float) -> list[Command]:
-        """`now` never goes back. Raises UnknownEndpoint or OrderRefused for an order, having changed nothing."""
+        """`now` never goes back. An order may raise UnknownEndpoint or OrderRefused; then nothing changed."""
         memory = self._memory
         if isinstance(event, OperatorOrdered):
             orders.examine(memory, event)
@@ -132,7 +132,7 @@ class Brain:
             case ConfigLoaded(config):
                 facts = reload.load(memory, config, now)
                 publication.settle(memory, now)
-                memory.emit("config_applied", {"generation": memory.generation} | facts)
+                memory.emit("config_applied", {"generation": memory.generation, **facts})
             case Tick():
                 self._wake_s = None
 

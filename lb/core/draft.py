@@ -56,7 +56,7 @@ class Draft:
         self._pools.put(state.id, line)
 
     def put_listener(self, state: ListenerState, pool_id: int) -> None:
-        listener, keepalive = state.listener, state.listener.tcp.keepalive
+        listener, alive = state.listener, state.listener.tcp.keepalive
         line = ListenerLine(
             name=listener.name,
             pool=pool_id,
@@ -64,9 +64,7 @@ class Draft:
             idle_ms=milliseconds(listener.timeouts.idle_s),
             half_close_ms=milliseconds(listener.timeouts.half_close_s),
             reset_linger_ms=milliseconds(listener.timeouts.reset_linger_s),
-            keepalive_s=(keepalive.idle_s, keepalive.interval_s, keepalive.count)
-            if keepalive
-            else KEEPALIVE_OFF,
+            keepalive_s=(alive.idle_s, alive.interval_s, alive.count) if alive else KEEPALIVE_OFF,
         )
         self._listeners.put(state.id, line)
 
@@ -85,7 +83,7 @@ class Draft:
         self._listeners.take(state.id)
 
     def _schedule(self, state: PoolState, eligible: Sequence[EndpointState]) -> tuple[int, ...]:
-        """Only round robin walks one. Long ones take milliseconds to make: not made again for the same shares."""
+        """Only round robin walks one. It can take milliseconds to make, so the same shares keep theirs."""
         if state.pool.policy is not Policy.ROUND_ROBIN:
             self._shares.pop(state.id, None)
             return ()

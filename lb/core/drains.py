@@ -6,9 +6,9 @@ Who drains
     a listener that was removed     likewise, but its sessions are never touched
 
 After `drain_s` the sessions that an endpoint still has are closed. Sessions are counted while something
-drains and at no other time. A count says something of an endpoint only if it was asked for after the
-snapshot without the endpoint: one that crossed it on the way may have missed a session that was just
-beginning.
+drains and at no other time. That nothing is open proves something only once nothing can begin any more: when
+every worker has the snapshot without the endpoint, or the listening socket that was removed is empty. Only a
+count that was asked for after that is believed.
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ from lb.core.state import EndpointState, ListenerState, PoolState
 from lb.model.cause import Reason
 from lb.model.endpoint import Admin
 
-COUNT_INTERVAL_S = 0.5  # also how long workers have to take up a snapshot before the first count
+COUNT_INTERVAL_S = 0.5
 
-# A listening socket that left is emptied before it is ended (lb/shell/sockets.py), at most 10 s: meanwhile
-# workers accept from it under the listener's id.
+# A worker that does not take up a snapshot within 2 s is replaced (lb/shell/crew.py). Until then it may begin
+# sessions under the one before, so what is counted earlier proves nothing.
+TAKEN_UP_S = 2.5
+
+# A listening socket that left the configuration is emptied before it is ended, at most 10 s
+# (lb/shell/sockets.py): workers accept from it meanwhile, under the listener's id.
 LISTENER_EMPTIED_S = 12.0
 
 
 def follow(memory: Memory, endpoint: EndpointState, now: float) -> None:
     """After a change of `admin` or `removed`: its drain begins, goes on, or is over."""
-    drains = endpoint.removed or endpoint.admin is not Admin.READY
-    if not drains:
+    if not endpoint.removed and endpoint.admin is Admin.READY:
         endpoint.drain_since_s, endpoint.is_drained = None, False
         memory.agenda.clear(Entry(Need.DRAINED, endpoint.id))
         memory.draining.pop(endpoint.id, None)
@@ -41,7 +44,7 @@ def follow(memory: Memory, endpoint: EndpointState, now: float) -> None:
         memory.agenda.set(Entry(Need.DRAINED, endpoint.id), now + endpoint.pool.pool.drain_s)
     if endpoint.removed or not endpoint.is_drained:
         memory.draining[endpoint.id] = endpoint
-        count_soon(memory, now)
+        count_from(memory, now + TAKEN_UP_S)
 
 
 def set_bound(memory: Memory, pool: PoolState) -> None:
@@ -58,38 +61,42 @@ def end(memory: Memory, endpoint: EndpointState) -> None:
     memory.commands.append(CloseSessions(Reason.DRAINED, endpoint_id=endpoint.id))
 
 
-def count_soon(memory: Memory, now: float) -> None:
-    if memory.agenda.at(Entry(Need.COUNT)) is None:
-        memory.agenda.set(Entry(Need.COUNT), now + COUNT_INTERVAL_S)
+def count_from(memory: Memory, at_s: float) -> None:
+    planned_s = memory.agenda.at(Entry(Need.COUNT))
+    memory.agenda.set(Entry(Need.COUNT), at_s if planned_s is None else min(at_s, planned_s))
 
 
 def count(memory: Memory, now: float) -> None:
     if memory.draining or any(each.removed_s is not None for each in memory.listeners.values()):
         memory.count_asked_s = now
         memory.commands.append(CountSessions())
-        count_soon(memory, now)
+        count_from(memory, now + COUNT_INTERVAL_S)
 
 
 def counted(memory: Memory, event: SessionsCounted, now: float) -> None:
     for endpoint in list(memory.draining.values()):
         assert endpoint.drain_since_s is not None, endpoint
-        if event.endpoints.get(endpoint.id, 0) == 0 and endpoint.drain_since_s < memory.count_asked_s:
-            drained(memory, endpoint, now)
+        proves = endpoint.drain_since_s + TAKEN_UP_S <= memory.count_asked_s
+        if proves and event.endpoints.get(endpoint.id, 0) == 0:
+            drained(memory, endpoint, now - endpoint.drain_since_s)
     for listener in list(memory.listeners.values()):
-        emptied = (
-            listener.removed_s is not None and listener.removed_s + LISTENER_EMPTIED_S <= memory.count_asked_s
-        )
-        if emptied and event.listeners.get(listener.id, 0) == 0:
+        if is_emptied(memory, listener) and event.listeners.get(listener.id, 0) == 0:
             forget_listener(memory, listener)
 
 
-def drained(memory: Memory, endpoint: EndpointState, now: float) -> None:
-    """Nothing is open: said once in a drain. A removed endpoint is forgotten."""
+def is_emptied(memory: Memory, listener: ListenerState) -> bool:
+    """It was removed so long ago that the last count saw all that came through its socket."""
+    removed_s = listener.removed_s
+    return removed_s is not None and removed_s + LISTENER_EMPTIED_S <= memory.count_asked_s
+
+
+def drained(memory: Memory, endpoint: EndpointState, duration_s: float) -> None:
+    """Nothing is open and nothing will be: said once in a drain. A removed endpoint is forgotten."""
     del memory.draining[endpoint.id]
     memory.agenda.clear(Entry(Need.DRAINED, endpoint.id))
-    if not endpoint.is_drained and endpoint.drain_since_s is not None:
+    if not endpoint.is_drained:
         endpoint.is_drained = True
-        facts = {"removed": endpoint.removed, "duration_s": round(now - endpoint.drain_since_s, 3)}
+        facts = {"id": endpoint.id, "removed": endpoint.removed, "duration_s": round(duration_s, 3)}
         memory.emit("endpoint_drained", endpoint.key._asdict() | facts)
     if endpoint.removed:
         forget_endpoint(memory, endpoint)

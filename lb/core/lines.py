@@ -9,7 +9,7 @@ Line = TypeVar("Line")
 
 
 class Lines(Generic[Line]):
-    """`is_touched`: something was put or taken since it was last sealed; it may equal what was sealed all the same."""
+    """`is_touched`: something was put or taken since it was sealed; the sum of it may be what was sealed."""
 
     def __init__(self) -> None:
         self.is_touched = False

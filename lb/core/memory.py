@@ -1,6 +1,15 @@
 """Everything the brain remembers between two events, and the commands that one event has led to so far.
 
-The rooms beside it (reload, axes, probes, observations, drains, publication) are functions over this.
+The rooms beside it are functions over this. Who calls whom, top to bottom:
+
+    brain           takes the event, meets what is due, settles
+    reload, orders, observations
+                    what a file, an operator and the world do to an endpoint
+    axes            one change, and what follows from it
+    probes, drains, publication
+                    what follows: a probe starts or stops, a drain begins or ends, a snapshot goes out
+    transitions, agenda, draft, ids
+                    know nothing of the memory
 """
 
 from __future__ import annotations
@@ -38,9 +47,7 @@ class Memory:
         self.agenda = Agenda()
         self.draft = Draft()
         self.probe_numbers = count(1)
-        self.unsettled: dict[
-            str, Cause
-        ] = {}  # pools whose eligible endpoints are to be derived again, and why
+        self.unsettled: dict[str, Cause] = {}  # pools that were touched since eligible was derived, and why
         self.draining: dict[int, EndpointState] = {}  # those whose sessions are counted
         self.count_asked_s = float("-inf")
         self.commands: list[Command] = []

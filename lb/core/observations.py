@@ -1,4 +1,4 @@
-"""What the world shows of an endpoint: results of probes, which decide, and failures of sessions, which do not.
+"""What is seen of an endpoint: results of probes, which decide, and failures of sessions, which do not.
 
 A failed connection proves nothing about the endpoint alone (the client's deadline, a full queue, our own
 limits), so it never changes health; it brings the next probe forward, and that one decides.
@@ -32,7 +32,7 @@ def probe_finished(memory: Memory, event: ProbeFinished, now: float) -> None:
     health = verdict(endpoint.health, endpoint.streak, endpoint.check)
     set_health(memory, endpoint, health, Cause.PROBE, evidence(endpoint), now)
     at_s = next_run(
-        endpoint.check, health, endpoint.streak, endpoint.probe_started_s, now=now, random=memory.random
+        endpoint.check, health, endpoint.streak, endpoint.probe_started_s, now=now, seeded=memory.random
     )
     probes.plan(memory, endpoint, at_s)
 

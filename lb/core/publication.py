@@ -1,4 +1,4 @@
-"""From changed endpoints to a published snapshot: what is eligible is derived, the lines are written, sealed, sent.
+"""From endpoints that changed to a snapshot: what is eligible is derived, lines are written and sealed.
 
 A change is published with the event that made it. Only where probes change many endpoints within
 PUBLISH_GAP_S does the next snapshot wait for the gap to pass: a thousand endpoints that fail together cost a
@@ -15,7 +15,7 @@ from lb.core.transitions import Axis, change, eligible
 from lb.model.cause import Cause
 from lb.model.endpoint import Health
 
-PUBLISH_GAP_S = 0.01
+PUBLISH_GAP_S = 0.02  # short beside an attempt to connect; the longest schedule takes as long to make
 
 
 def settle(memory: Memory, now: float) -> None:
@@ -50,13 +50,19 @@ def derive_pool(memory: Memory, pool: PoolState, cause: Cause, now: float) -> No
     for endpoint in pool.endpoints.values():
         set_eligible(memory, endpoint, endpoint.id in numbers, cause, now)
     memory.draft.put_pool(pool, serving)
-    is_empty = not serving and not pool.removed
-    facts = {"pool": pool.pool.name, "cause": cause.value}
-    if is_empty and not pool.is_empty:
-        memory.emit("pool_emptied", facts, "warning" if cause is Cause.CONFIG else "error")
-    elif pool.is_empty and not is_empty:
-        memory.emit("pool_restored", facts)
+    note_emptiness(memory, pool, not serving, cause)
+
+
+def note_emptiness(memory: Memory, pool: PoolState, is_empty: bool, cause: Cause) -> None:
+    """Nothing serves, or something does again: said once each. A pool that was removed is not missed."""
+    if is_empty == pool.is_empty or pool.removed:
+        return
     pool.is_empty = is_empty
+    facts = {"pool": pool.pool.name, "cause": cause.value}
+    if not is_empty:
+        memory.emit("pool_restored", facts)
+    else:
+        memory.emit("pool_emptied", facts, "warning" if cause is Cause.CONFIG else "error")
 
 
 def set_eligible(memory: Memory, endpoint: EndpointState, to: bool, cause: Cause, now: float) -> None:

@@ -64,7 +64,7 @@ def load_listeners(memory: Memory, config: Config, now: float) -> None:
     for state in memory.listeners.values():
         if state.listener.name not in names and state.removed_s is None:
             state.removed_s = now
-            drains.count_soon(memory, now)
+            drains.count_from(memory, now + drains.LISTENER_EMPTIED_S)
 
 
 def load_listener(memory: Memory, listener: Listener) -> None:
@@ -107,7 +107,7 @@ def load_pool(memory: Memory, pool: Pool, starting: bool, now: float) -> None:
 
 
 def wishes(endpoint: Endpoint, former: EndpointState | None) -> tuple[Admin, int]:
-    """The file's, or what was ordered for the former bearer of the name, where the file says what it said then."""
+    """The file's; or what was ordered for the former bearer of the name, if the file says what it said."""
     if former is None:
         return endpoint.admin, endpoint.weight
     admin = former.admin if former.endpoint.admin is endpoint.admin else endpoint.admin

@@ -1,4 +1,4 @@
-"""What the brain knows of each endpoint, pool and listener. Fields only; who may write what is said beside them."""
+"""What the brain knows of each endpoint, pool and listener: fields, and who may write them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PoolState:
     pool: Pool
     endpoints: dict[str, EndpointState] = field(default_factory=dict)
     removed: bool = False
-    is_empty: bool = False  # nothing was eligible when it was last settled
+    is_empty: bool = False  # nothing was eligible at last
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +48,7 @@ class EndpointState:
     since_s: float = 0.0  # the last change of health, admin or eligible
     transitions: Counter[tuple[str, str]] = field(default_factory=Counter)  # of health and admin: (to, cause)
 
-    # Observation. Written by lb/core/probes.py and lb/core/observations.py.
+    # Observation. Written by lb/core/probes.py and lb/core/observations.py; lb/core/axes.py starts it anew.
     probe: int | None = None  # the number of the one that runs
     probe_started_s: float = float("-inf")  # the one that runs, or the last
     streak: int = 0
@@ -56,7 +56,7 @@ class EndpointState:
     last_run_s: float | None = None
     down_since_s: float = 0.0  # means something while health is DOWN
 
-    # The way out. Written by lb/core/drains.py.
+    # The way out. `removed` is written by lb/core/reload.py, the rest by lb/core/drains.py.
     removed: bool = False
     drain_since_s: float | None = None  # None: it does not drain
     is_drained: bool = False  # nothing was open at some count since

@@ -22,8 +22,8 @@ Theory
 
 Rejected
     One flag that says whether an endpoint is usable: two writers with different reasons overwrite each
-    other (an operator's drain ends when a probe passes). A third admin state for a weight of 0: it is a
-    weight.
+    other (an operator's drain ends when a probe passes). A state of its own for a weight of
+    0: it is a weight.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ def change(
     facts = {
         "pool": endpoint.key.pool,
         "endpoint": endpoint.key.endpoint,
+        "id": endpoint.id,
         "axis": axis.value,
         "from": before.value if isinstance(before, State) else before,
         "to": to.value if isinstance(to, State) else to,

@@ -19,17 +19,17 @@ from lb.model.check import Check
 from lb.model.endpoint import Health
 
 
-def first_run(check: Check, now: float, random: Random) -> float:
+def first_run(check: Check, now: float, seeded: Random) -> float:
     """At process start. An endpoint that comes later is probed at once."""
-    return now + random.uniform(0.0, check.interval_s)
+    return now + seeded.uniform(0.0, check.interval_s)
 
 
 def next_run(
-    check: Check, health: Health, streak: int, started_s: float, now: float, random: Random
+    check: Check, health: Health, streak: int, started_s: float, now: float, seeded: Random
 ) -> float:
     """After the probe that began at `started_s`, with the health and the streak that its result left."""
     interval_s = interval(check, health, streak)
-    jitter = random.random() * check.jitter_percent / 100
+    jitter = seeded.random() * check.jitter_percent / 100
     return max(now, started_s + interval_s * (1.0 - jitter))
 
 

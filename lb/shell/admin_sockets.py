@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import pwd
@@ -9,7 +10,6 @@ import socket
 import stat
 import struct
 from pathlib import Path
-from typing import Protocol
 
 from lb.model.address import Address
 
@@ -20,12 +20,6 @@ PEER_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 class CannotListen(Exception):
     """The text names the key of the configuration, the place, and what to do."""
-
-
-class PeerSocket(Protocol):
-    @property
-    def family(self) -> int: ...
-    def getsockopt(self, level: int, name: int, size: int, /) -> bytes: ...
 
 
 def listen_tcp(address: Address) -> socket.socket:
@@ -71,11 +65,16 @@ def identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def who(sock: PeerSocket, peername: object) -> str:
+def is_unix(transport: asyncio.Transport) -> bool:
+    sock: socket.socket = transport.get_extra_info("socket")
+    return sock.family == socket.AF_UNIX
+
+
+def who(transport: asyncio.Transport) -> str:
     """The other end in an operator's words: `unix uid 0 (root)`, or `127.0.0.1:1234`."""
-    if sock.family != socket.AF_UNIX:
-        host, port = peername[:2] if isinstance(peername, tuple) else ("?", 0)
-        return str(Address(host, port))
+    if not is_unix(transport):
+        return str(Address(*transport.get_extra_info("peername")[:2]))
+    sock: socket.socket = transport.get_extra_info("socket")
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS.size)
     uid = PEER_CREDENTIALS.unpack(credentials)[1]
     try:
@@ -94,7 +93,9 @@ def _clear(path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
         visitor.setblocking(False)
         if visitor.connect_ex(str(path)) != errno.ECONNREFUSED:
-            raise CannotListen(f"admin.socket: {path}: another lb answers there; stop it or choose another path")
+            raise CannotListen(
+                f"admin.socket: {path}: another lb answers there; stop it or choose another path"
+            )
     path.unlink()
 
 

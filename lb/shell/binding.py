@@ -81,28 +81,25 @@ class Leaving:
 class Bound:
     """What a configuration needs: its new groups bound and listening, none of them handed to a worker yet.
 
-    `taken_back`: places whose groups were leaving and stand again. `_leave` ends one of those after all.
+    `taken_back`: places whose groups were leaving, and stand again.
     """
 
     listeners: tuple[Listener, ...]
     made: Mapping[Place, ListeningGroup]
     taken_back: tuple[Place, ...]
-    _leave: Callable[[Place], None]
+    _binder: Binder
 
     def sockets(self) -> list[socket.socket]:
         """Those that were made for it: `drop_privileges` gives them to the user."""
         return [member.sock for group in self.made.values() for member in group.sockets]
 
     def discard(self) -> None:
-        """As if it had never been bound."""
-        for group in self.made.values():
-            group.close()
-        for place in self.taken_back:
-            self._leave(place)
+        """As if it had never been bound. What was opened meanwhile leaves again."""
+        self._binder.discard(self)
 
 
 class Binder:
-    """`count` sockets per group. `on_ended(standing, lost)`: a group is gone, with so many connections lost."""
+    """`count` sockets per group. `on_ended(standing, lost)`: a group is gone, with that many connections."""
 
     def __init__(self, count: int, on_ended: Callable[[Standing, int], None]) -> None:
         self._count = count
@@ -141,7 +138,15 @@ class Binder:
             raise BindError(problems)
         for place in taken_back:
             self._take_back(place)
-        return Bound(tuple(listeners), made, tuple(taken_back), self._leave)
+        return Bound(tuple(listeners), made, tuple(taken_back), self)
+
+    def discard(self, bound: Bound) -> None:
+        for place, group in bound.made.items():
+            if place not in self._standing:
+                group.close()
+        for place in (*bound.made, *bound.taken_back):
+            if place in self._standing:
+                self._leave(place)
 
     def take(self, bound: Bound, listener_ids: Mapping[str, int]) -> list[Standing]:
         """What was bound stands from now on. Returns the groups that were made for it."""

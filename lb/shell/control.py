@@ -1,9 +1,9 @@
 """The channel between the supervisor and one worker: whole JSON messages, with descriptors riding along.
 
 Both processes import this module, so it imports little. A message arrives whole and in order or not at all
-(SOCK_SEQPACKET); `type` names it. What the socket does not take at once waits in a bounded queue, so that a
-worker that stopped reading never holds up the supervisor: when the queue is full the channel counts as closed,
-and its owner replaces the worker.
+(SOCK_SEQPACKET); `type` names it. What the socket does not take at once waits in a bounded queue, so a worker
+that stopped reading never holds up the supervisor: when the queue is full the channel counts as closed, and
+its owner replaces the worker.
 
 Ownership of descriptors: `send` never takes those it is given (a queued message holds duplicates of its own);
 whoever receives a message owns what came with it. Received descriptors are closed on exec.
@@ -28,7 +28,6 @@ QUEUE_MESSAGES_MAX = 256
 MESSAGES_PER_CALL_MAX = 256  # a chatty peer gets its next turn after the loop served everyone else
 
 FD_BYTES = array.array("i").itemsize
-# Linux refuses more of our descriptors in flight than RLIMIT_NOFILE: they go through once the peer read some.
 FULL = (BlockingIOError, InterruptedError)
 
 

@@ -1,19 +1,17 @@
-"""The crew: the worker processes, kept alive, and the listening sockets, kept served.
+"""The crew: the worker processes and the listening sockets that they serve.
 
-The life of a worker is one task, `_live`: spawn, introduce, serve until it dies, replace. Around it there is one
-rule, `_deal`, which is asked after every change and hands each worker what it should hold now: its own socket of
-every group, and those of each worker it stands in for. It compares and sends the difference, so it may be asked
-at any time.
+One rule decides who holds what, `_deal`: each worker its own socket of every group, and those of each worker
+that it stands in for. It compares with what is held and sends the difference; it is asked after any change:
 
-    a worker dies          its sockets are lent in the same turn of the loop, then it is replaced
-    it falls silent        they are lent too: two processes accept from one queue, which is harmless
-    it serves (again)      it has acknowledged its own sockets by then; the loans are called back
-    a group opens, leaves  the same rule, over more or fewer groups
+    a worker dies            its sockets are lent before anything else; then it is replaced
+    it falls silent          they are lent too; two processes accepting from one queue do no harm
+    it serves, or again      it acknowledged its own sockets before; the loans are called back
+    a group opens or leaves  the same rule over more or fewer groups
 
 Invariants
-    Every introduced worker gets every snapshot, in order, before any socket whose listener needs it.
+    Every worker gets every snapshot, in order, before any socket whose listener needs it.
     A worker that leaves a question unanswered in time is killed, and replaced like one that died.
-    Every wait has a deadline. No process outlives `stop`, and none is left a zombie.
+    Every wait has a deadline. No process outlives `stop`.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 from lb.core.commands import CloseSessions
 from lb.model.address import Address
@@ -32,50 +30,17 @@ from lb.model.record import Record
 from lb.model.snapshot import Snapshot
 from lb.shell.binding import Binder, Bound, Standing
 from lb.shell.control import Message
-from lb.shell.heartbeat import LOOK_NS, Heartbeats
 from lb.shell.lending import lend
-from lb.shell.worker_process import LAYOUT_DIFFERS, WORKER_COMMAND, ending
+from lb.shell.worker_lives import Board, CrewError, Ring, WorkerLives, WorkerSettings
+from lb.shell.worker_process import WORKER_COMMAND
 from lb.shell.worker_slot import Asked, Published, State, Wanted, WorkerSlot
 
-START_S_MAX = 10.0
-ANSWER_S_MAX = 2.0  # a worker's step is bounded by 1 ms; what takes 2 s will take for ever
+__all__ = ["Board", "Crew", "CrewError", "Ring", "SnapshotRefused", "WorkerSettings", "WorkerView"]
+
+ANSWER_S_MAX = 2.0  # a step of the engine is bounded by 1 ms: what takes 2 s will take for ever
 STOP_S_MAX = 2.0
-DRAIN_GRACE_S = 1.0  # for the worker itself to end what is left at the deadline
-EMPTY_AT_DRAIN_S_MAX = 1.0  # a SYN-ACK that got lost is sent again after 1 s; a scanner's never gets its answer
-EARLY_DEATHS_MAX = 3  # per worker, in start()
-
-
-class WorkerCounts(Protocol):
-    @property
-    def sessions_open(self) -> int: ...
-    @property
-    def heartbeat_ns(self) -> int: ...
-
-
-class Board(Protocol):
-    """The supervisor's side of the scoreboard, as far as the crew needs it: `datapath.Board`."""
-
-    @property
-    def fd(self) -> int: ...
-    def worker(self, index: int) -> WorkerCounts: ...
-    def forget_worker(self, index: int) -> None: ...
-
-
-class Ring(Protocol):
-    @property
-    def fd(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """What every worker is started with. The maxima are those of one worker."""
-
-    layout: int
-    sessions_max: int
-    pipes_max: int
-    access: bool
-    orphan_s: float
-    drain_s: float
+DRAIN_GRACE_S = 1.0  # for the worker to end, by itself, what is left at the deadline
+EMPTY_AT_DRAIN_S_MAX = 1.0  # a scanner's handshake never completes, and clients are to be refused soon
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +54,12 @@ class WorkerView:
     sessions_open: int
 
 
-class CrewError(Exception):
-    """No worker could start."""
-
-
 class SnapshotRefused(Exception):
-    """Workers found a snapshot invalid: a defect of ours. The one before stays in force everywhere."""
+    """Workers found a snapshot unsound: a defect of ours. The one before stays in force everywhere."""
 
 
 class Crew:
-    """`rings`: one per worker. `cpus` None: no pinning. Callbacks come from the loop and are not to raise.
+    """`rings`: one per worker. `cpus` None: no pinning. Callbacks come from the loop, and are not to raise.
 
     `compile_snapshot` returns a descriptor, which is the crew's from then on.
     `on_failures(endpoint_id, {reason: count})`: sessions could not connect there.
@@ -118,23 +79,25 @@ class Crew:
         worker_command: Sequence[str] = WORKER_COMMAND,
     ) -> None:
         self._board = board
-        self._rings = rings
-        self._settings = settings
         self._compile_snapshot = compile_snapshot
         self._on_failures = on_failures
         self._on_event = on_event
-        self._command = tuple(worker_command)
         self._slots = [WorkerSlot(index, cpus[index % len(cpus)] if cpus else None) for index in range(count)]
+        self._lives = WorkerLives(
+            self._slots,
+            command=worker_command,
+            board=board,
+            rings=rings,
+            settings=settings,
+            brief=self._brief,
+            on_change=self._deal,
+            on_message=self._heard,
+            emit=self._emit,
+        )
         self._binder = Binder(count, self._group_ended)
         self._loans: dict[int, int] = {}
         self._published: Published | None = None
         self._publishing = asyncio.Lock()
-        self._lives: list[asyncio.Task[None]] = []
-        self._changed = asyncio.Event()
-        self._retiring = False
-        self._watch: asyncio.Task[None] | None = None
-        self._last_end = ""
-        self._sessions_lost = 0
 
     # ---- What stands ----
 
@@ -165,42 +128,135 @@ class Crew:
             for standing in self._binder.standing()
         )
 
-    # ---- Starting ----
+    # ---- What the runner asks for ----
 
     async def start(self) -> None:
         """Returns when all workers serve, or when time is up and some do. Raises CrewError if none can."""
-        self._watch = asyncio.create_task(self._listen_to_hearts())
-        self._lives = [asyncio.create_task(self._live(slot)) for slot in self._slots]
         try:
-            async with asyncio.timeout(START_S_MAX):
-                while not all(slot.state is State.SERVING for slot in self._slots) and not self._hopeless():
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            self._last_end = self._last_end or f"none was ready within {START_S_MAX:.0f} s"
-        if not any(slot.state is State.SERVING for slot in self._slots):
+            await self._lives.start()
+        except CrewError:
             await self.stop()
-            raise CrewError(f"no worker could start: {self._last_end}")
+            raise
 
-    def _hopeless(self) -> bool:
-        tried = [slot.backoff.deaths for slot in self._slots]
-        return min(tried) >= EARLY_DEATHS_MAX or self._last_end == ending(LAYOUT_DIFFERS)
-
-    # ---- The life of a worker ----
-
-    async def _live(self, slot: WorkerSlot) -> None:
-        while not self._retiring:
-            born = time.monotonic()
+    async def publish(self, snapshot: Snapshot) -> None:
+        """Returns when every worker has it; the others are killed by then. Raises SnapshotRefused."""
+        async with self._publishing:
+            published = Published(snapshot.generation, self._compile_snapshot(snapshot))
+            replaced, self._published = self._published, published
+            asked = [one for slot in self._slots for one in slot.publish(published)]
             try:
-                process = slot.fill(self._command, self._heard)
-            except OSError as error:
-                self._lost(slot, f"cannot be started: {error}")
-            else:
-                await self._serve(slot)
-                self._lost(slot, ending(await process.exited))
-            if not self._retiring:
-                await asyncio.sleep(slot.backoff.after(time.monotonic() - born))
-                slot.restarts_total += 1
+                await self._all_answered(asked)
+                answers = [answer.result() for _, answer in asked if answer.done()]
+                refusals = {answer["why"] for answer in answers if answer and answer["type"] == "refused"}
+                if refusals:
+                    replaced, self._published = self._published, replaced
+                    raise SnapshotRefused(f"generation {snapshot.generation}: {'; '.join(sorted(refusals))}")
+            finally:
+                if replaced:
+                    os.close(replaced.fd)
 
-    async def _serve(self, slot: WorkerSlot) -> None:
-        ...
+    def bind(self, listeners: Sequence[Listener]) -> Bound:
+        """Open the addresses that are not open yet: all, or raise BindError and change nothing.
+
+        `open` is to follow, or `Bound.discard`. Before `start` it needs no running loop.
+        """
+        return self._binder.bind(listeners)
+
+    async def open(self, bound: Bound, listener_ids: Mapping[str, int]) -> None:
+        """Hand the sockets to the workers. They know the listeners' ids by a snapshot published before."""
+        made = self._binder.take(bound, listener_ids)
+        await self._all_answered(self._deal())
+        for standing in made:
+            self._emit("listener_opened", listener=standing.listener, address=str(standing.group.address))
+
+    async def close_absent(self, listeners: Sequence[Listener]) -> None:
+        """Groups that none of these wants are emptied and ended, in the background."""
+        self._binder.leave_absent(listeners)
+
+    def close_sessions(self, command: CloseSessions) -> None:
+        message: Message = {"type": "close", "reason": command.reason.value}
+        if command.endpoint_id is not None:
+            message["endpoint"] = command.endpoint_id
+        else:
+            message["listener"] = command.listener_id
+        for slot in self._slots:
+            if slot.process and slot.introduced:
+                slot.process.tell(message)
+
+    async def drain(self, deadline_s: float) -> int:
+        """Admit no more, wait for the sessions to end, and the workers with them. Returns how many were cut.
+
+        New clients are refused at once, by closed ports rather than by a queue that nobody serves.
+        """
+        ends_at = time.monotonic() + deadline_s
+        at_work = [(slot, slot.process) for slot in self._slots if slot.process and slot.introduced]
+        self._lives.retire()
+        await self._binder.end_all(min(deadline_s, EMPTY_AT_DRAIN_S_MAX))
+        left_s = max(ends_at - time.monotonic(), 0)
+        message = {"type": "drain", "deadline_s": left_s}
+        asked = [(slot, process.ask(message, answer="drained")) for slot, process in at_work]
+        await self._lives.all_ended(left_s + DRAIN_GRACE_S)
+        answers = [(slot, answer.result()) for slot, answer in asked]
+        return sum(answer["cut"] if answer else slot.sessions_lost for slot, answer in answers)
+
+    async def stop(self) -> None:
+        """End everything now. May be called at any time, also while `drain` waits, and again."""
+        self._lives.retire()
+        for slot in self._slots:
+            if slot.process:
+                slot.process.tell({"type": "stop"})
+        await self._lives.all_ended(STOP_S_MAX)
+        self._binder.close()
+        if self._published:
+            os.close(self._published.fd)
+            self._published = None
+
+    # ---- Who holds what ----
+
+    def _brief(self, slot: WorkerSlot) -> list[Asked]:
+        """Tell a new worker what the others know."""
+        asked = slot.publish(self._published) if self._published else []
+        return asked + [one for one in self._deal() if one.process is slot.process]
+
+    def _deal(self) -> list[Asked]:
+        """Make every worker hold what it should hold now. Returns what it asked of them for that."""
+        serving = {slot.index for slot in self._slots if slot.state is State.SERVING}
+        absent = {slot.index for slot in self._slots} - serving
+        self._loans = lend(absent, serving, self._loans)
+        groups = self._binder.groups()
+        asked: list[Asked] = []
+        for slot in self._slots:
+            borrowed = [owner for owner, borrower in self._loans.items() if borrower == slot.index]
+            wanted = [
+                Wanted(standing.group.sockets[owner], standing.listener_id)
+                for standing in groups
+                for owner in (slot.index, *borrowed)
+            ]
+            asked += slot.hold({one.member.number: one for one in wanted})
+        return asked
+
+    def _group_ended(self, standing: Standing, lost: int) -> None:
+        self._deal()
+        self._emit(
+            "listener_closed",
+            "warning" if lost else "info",
+            listener=standing.listener,
+            address=str(standing.group.address),
+            connections_lost=lost,
+        )
+
+    async def _all_answered(self, asked: Sequence[Asked]) -> None:
+        """A worker that does not answer in time is killed; its life goes on from there."""
+        if asked:
+            await asyncio.wait([one.answer for one in asked], timeout=ANSWER_S_MAX)
+        for process in {one.process for one in asked if not one.answer.done()}:
+            self._emit("worker_unresponsive", "error", pid=process.pid, waited_s=ANSWER_S_MAX)
+            process.kill()
+
+    def _heard(self, message: Message) -> None:
+        if message["type"] == "failures":
+            for endpoint_id, reasons in message["endpoints"].items():
+                self._on_failures(int(endpoint_id), reasons)
+
+    def _emit(self, event: str, level: str = "info", **facts: Any) -> None:
+        self._on_event(Record(event, level, facts))

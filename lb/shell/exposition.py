@@ -1,12 +1,12 @@
 """The text that Prometheus reads: families, declared once, and the lines that they make of what is observed.
 
 The lines are written here and not by prometheus_client: a pool of a thousand endpoints is sixty thousand
-samples, which take it 0.3 s of the loop, and this a tenth of that. Tests read the text back with it.
+samples, which take it 0.5 s of the loop, and this a tenth of that. Tests read the text back with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from lb.shell.counts import Histogram
 
 Subject = TypeVar("Subject")
-Value = float | Histogram | Mapping[str, int] | Mapping[tuple[str, ...], int]
+Value = float | Histogram | Mapping[str, int] | Mapping[tuple[str, str], int]
 
 ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 
@@ -30,20 +30,20 @@ class Family(Generic[Subject]):
     value: Callable[[Subject], Value]
     by: tuple[str, ...] = ()
 
-    def lines(self, subjects: Iterable[tuple[str, Subject]]) -> Iterator[str]:
+    def lines(self, subjects: Iterable[tuple[str, Subject]]) -> list[str]:
         """Each subject comes with its labels, as `labels()` writes them."""
-        yield f"# HELP {self.name} {self.help}"
-        yield f"# TYPE {self.name} {self.kind}"
+        lines = [f"# HELP {self.name} {self.help}", f"# TYPE {self.name} {self.kind}"]
         for label, subject in subjects:
             value = self.value(subject)
             if isinstance(value, Histogram):
-                yield from _histogram(self.name, label, value)
-            elif isinstance(value, Mapping):
-                for key, number in value.items():
-                    words = (key,) if isinstance(key, str) else key
-                    yield _line(self.name, _joined(label, labels(zip(self.by, words, strict=True))), number)
+                lines += _histogram(self.name, label, value)
+            elif isinstance(value, int | float):
+                lines.append(_line(self.name, label, value))
             else:
-                yield _line(self.name, label, value)
+                for key, number in value.items():
+                    more = _labels_of(self.by, (key,) if isinstance(key, str) else key)
+                    lines.append(f"{self.name}{{{label}{',' if label else ''}{more}}} {number}")
+        return lines
 
 
 def labels(pairs: Iterable[tuple[str, str]]) -> str:
@@ -51,22 +51,26 @@ def labels(pairs: Iterable[tuple[str, str]]) -> str:
     return ",".join(f'{name}="{value.translate(ESCAPES)}"' for name, value in pairs)
 
 
-def _histogram(name: str, label: str, histogram: Histogram) -> Iterator[str]:
+def _histogram(name: str, label: str, histogram: Histogram) -> list[str]:
+    head = f"{name}_bucket{{{label}{',' if label else ''}"
     cumulative = list(accumulate(histogram.counts))
-    for bound, count in zip(_bounds(histogram.bounds), cumulative, strict=True):
-        yield _line(f"{name}_bucket", _joined(label, bound), count)
-    yield _line(f"{name}_sum", label, histogram.sum)
-    yield _line(f"{name}_count", label, cumulative[-1])
-
-
-@lru_cache(maxsize=16)
-def _bounds(bounds: tuple[float, ...]) -> tuple[str, ...]:
-    return (*(f'le="{float(bound)}"' for bound in bounds), 'le="+Inf"')
-
-
-def _joined(label: str, more: str) -> str:
-    return f"{label},{more}" if label else more
+    lines = [
+        f"{head}{bound}{count}" for bound, count in zip(_bounds(histogram.bounds), cumulative, strict=True)
+    ]
+    return [*lines, _line(f"{name}_sum", label, histogram.sum), _line(f"{name}_count", label, cumulative[-1])]
 
 
 def _line(name: str, label: str, value: float) -> str:
     return f"{name}{{{label}}} {value}" if label else f"{name} {value}"
+
+
+@lru_cache(maxsize=1024)
+def _labels_of(names: tuple[str, ...], values: tuple[str, ...]) -> str:
+    """For labels that come from a closed list."""
+    return labels(zip(names, values, strict=True))
+
+
+@lru_cache(maxsize=16)
+def _bounds(bounds: tuple[float, ...]) -> tuple[str, ...]:
+    """How a bucket's line goes on after the labels."""
+    return (*(f'le="{float(bound)}"}} ' for bound in bounds), 'le="+Inf"} ')

@@ -11,7 +11,7 @@ from lb.shell.counts import EndpointCounts, Histogram, ListenerCounts, WorkerCou
 from lb.shell.exposition import Family
 from lb.shell.observed import EndpointView, Observed
 
-NO_TRANSITIONS: dict[tuple[str, ...], int] = {
+NO_TRANSITIONS: dict[tuple[str, str], int] = {
     (to.value, cause.value): 0
     for row in TRANSITIONS.values()
     for to, causes in row.items()
@@ -142,13 +142,13 @@ WHOLE: tuple[Family[Observed], ...] = (
         "gauge",
         "lb_config_last_reload_success",
         "1 if the last reload was accepted, 0 if it was refused and the configuration before it stays.",
-        lambda o: int(o.last_reload.success),
+        lambda o: int(o.file.last.success),
     ),
     Family(
         "gauge",
         "lb_config_last_reload_success_timestamp_seconds",
         "When the configuration was loaded, in seconds since 1970.",
-        lambda o: o.loaded_at,
+        lambda o: o.file.loaded_at,
     ),
     Family(
         "counter",

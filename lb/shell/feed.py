@@ -38,7 +38,12 @@ class Reader:
             await self._arrived.wait()
         if self._lost_count:
             lost, self._lost_count = self._lost_count, 0
-            return {"time": self._unread[0]["time"], "event": "events_lost", "level": "warning", "count": lost}
+            return {
+                "time": self._unread[0]["time"],
+                "event": "events_lost",
+                "level": "warning",
+                "count": lost,
+            }
         return self._unread.popleft()
 
 

@@ -1,8 +1,8 @@
 """Who may not ask: the web pages that an operator's browser has open.
 
 The admin server has no password on loopback, and a browser on that machine reaches it on behalf of any page.
-A page that posts a form is told by its Origin. A page whose name was rebound to 127.0.0.1 looks like ours, but
-for the name in Host; so the API answers only to addresses and `localhost`. What monitoring polls (/live,
+A page that posts a form is told by its Origin. A page whose name was rebound to 127.0.0.1 looks like ours,
+but for the name in Host; so the API answers only to addresses and `localhost`. What monitoring polls (/live,
 /ready, /metrics) answers to any name. A unix socket is out of a browser's reach.
 """
 

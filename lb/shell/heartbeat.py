@@ -1,7 +1,7 @@
 """Which workers are silent, told by the times at which each last gave a sign of life.
 
-A worker's loop stores the time in the scoreboard every 250 ms. A machine that stood still, or a supervisor that
-was late itself, finds everybody's last sign old: such a look proves nothing, and the next one decides.
+A worker's loop stores the time in the scoreboard every 250 ms. After a machine stood still, or a supervisor
+was late itself, everybody's last sign is old: such a look proves nothing, and the next one decides.
 """
 
 from __future__ import annotations

@@ -33,11 +33,10 @@ class Exposition:
         ProcessCollector(registry=self._registry)
 
     def render(self, observed: Observed) -> bytes:
-        ours = "".join(f"{line}\n" for line in lines(observed))
-        return ours.encode() + generate_latest(self._registry)
+        return "\n".join([*lines(observed), ""]).encode() + generate_latest(self._registry)
 
 
-def lines(observed: Observed) -> Iterator[str]:
+def lines(observed: Observed) -> list[str]:
     listeners = [
         (labels([("listener", each.name)]), observed.board.listener(observed.listener_ids[each.name]))
         for each in observed.config.listeners
@@ -53,19 +52,20 @@ def lines(observed: Observed) -> Iterator[str]:
         )
         for each in observed.workers
     ]
+    found: list[str] = []
     for listener in LISTENER:
-        yield from listener.lines(listeners)
+        found += listener.lines(listeners)
     for endpoint in ENDPOINT:
-        yield from endpoint.lines(endpoints)
+        found += endpoint.lines(endpoints)
     for check in CHECK:
-        yield from check.lines(checked)
-    yield from POOL.lines((labels([("pool", name)]), states) for name, states in pools(observed).items())
+        found += check.lines(checked)
+    found += POOL.lines((labels([("pool", name)]), states) for name, states in pools(observed).items())
     for worker in WORKER:
-        yield from worker.lines(workers)
-    yield from LOOP_LAG.lines(lags(observed))
+        found += worker.lines(workers)
+    found += LOOP_LAG.lines(lags(observed))
     for one in WHOLE:
-        yield from one.lines([("", observed)])
-    yield from BUILD.lines([(labels([("version", __version__)]), 1)])
+        found += one.lines([("", observed)])
+    return found + BUILD.lines([(labels([("version", __version__)]), 1)])
 
 
 def members(observed: Observed) -> Iterator[tuple[EndpointKey, Member]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from lb.model.address import Address
@@ -83,10 +84,26 @@ class LastReload:
     errors: tuple[str, ...] = ()
 
 
+class FileView(Protocol):
+    """Of the configuration file: what runs of it, and how the last attempt to load it went."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def hash(self) -> str: ...
+    @property
+    def loaded_at(self) -> float: ...
+    @property
+    def last(self) -> LastReload: ...
+    @property
+    def warnings(self) -> Sequence[str]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """`state`: starting, running or draining. `*_at` is wall-clock time; `now_s` and `wall_s` are one moment
-    on both clocks. `access_dropped_total`: lines that the access log's writer lost, besides the workers'."""
+    """`state`: starting, running or draining. `started_at` is wall-clock time; `now_s` and `wall_s` are one
+    moment on both clocks. `warnings` come on top of the file's. `access_dropped_total`: lines that the access
+    log's writer lost, on top of the workers'."""
 
     state: str
     pid: int
@@ -94,11 +111,8 @@ class Observed:
     now_s: float
     wall_s: float
 
+    file: FileView
     config: Config
-    config_path: str
-    config_hash: str
-    loaded_at: float
-    last_reload: LastReload
     generation: int
     warnings: Sequence[str]
 

@@ -102,7 +102,9 @@ def describe() -> Json:
 def operation(route: Route) -> Json:
     answers = {"200": {"description": "OK", "content": {route.answer: {}}}}
     for status, meaning in route.refusals:
-        shown = {TEXT: {}} if route.answer == TEXT else {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
+        shown = (
+            {TEXT: {}} if route.answer == TEXT else {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
+        )
         answers[str(status)] = {"description": meaning, "content": shown}
     described: Json = {"operationId": route.operation, "summary": route.summary, "responses": answers}
     if names := re.findall(r"\{(\w+)\}", route.path):

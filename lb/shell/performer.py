@@ -34,7 +34,7 @@ TICK_AFTER_BUG_S = 1.0
 
 
 class Performer:
-    """`emit` takes records; `on_bug` an exception that nobody expected, and the words for where it came up."""
+    """`emit` takes records; `on_bug` what was being done, and the exception that nobody expected of it."""
 
     def __init__(
         self,
@@ -51,17 +51,19 @@ class Performer:
         self._loop = asyncio.get_running_loop()
         self._commands = deque[Command]()
         self._performing = False
+        self._now_s = 0.0  # it never goes back
         self._wake: asyncio.TimerHandle | None = None
 
-    def order(self, event: Event, now: float | None = None) -> None:
+    def order(self, event: Event, not_before_s: float = 0.0) -> None:
         """Raises what the brain raises, and then nothing has changed."""
-        self._commands.extend(self.brain.handle(event, self._loop.time() if now is None else now))
+        self._now_s = max(self._now_s, self._loop.time(), not_before_s)
+        self._commands.extend(self.brain.handle(event, self._now_s))
         self._perform_all()
 
-    def handle(self, event: Event, now: float | None = None) -> None:
+    def handle(self, event: Event, not_before_s: float = 0.0) -> None:
         """For events of the world: never raises. A bug in the brain is told, and must not stop the clock."""
         try:
-            self.order(event, now)
+            self.order(event, not_before_s)
         except Exception as error:
             self._on_bug(f"handling {type(event).__name__}", error)
             self._wake_at(self._loop.time() + TICK_AFTER_BUG_S)
@@ -98,9 +100,10 @@ class Performer:
                 self._wake_at(at_s)
             case CountSessions():
                 self.handle(self._sessions())
-            case ForgetEndpoint(endpoint_id):
+            case ForgetEndpoint(endpoint_id, key):
                 self._publisher.forget_endpoint(endpoint_id)
                 self._board.forget_endpoint(endpoint_id)
+                self._probes.forget(key)
             case ForgetListener(listener_id):
                 self._board.forget_listener(listener_id)
             case Emit(record):
@@ -113,9 +116,6 @@ class Performer:
         )
 
     def _wake_at(self, at_s: float) -> None:
+        """uvloop rounds to milliseconds and may call a little early; the brain asked for that time."""
         self.stop()
-        self._wake = self._loop.call_at(at_s, self._tick, at_s)
-
-    def _tick(self, asked_for_s: float) -> None:
-        """uvloop rounds to milliseconds and may call a little early; the brain asked for that time, not before."""
-        self.handle(Tick(), max(self._loop.time(), asked_for_s))
+        self._wake = self._loop.call_at(at_s, self.handle, Tick(), at_s)

@@ -71,8 +71,7 @@ class Publisher:
             try:
                 await self._publish(snapshot)
             except Exception as error:
-                self._newest = self._newest or snapshot
-                self._closings[:0] = closings
+                self._put_back(snapshot, closings)
                 self._on_failure(error)
                 self._answer(snapshot.generation, error)
                 return False
@@ -81,6 +80,11 @@ class Publisher:
         for closing in closings:
             self._close_sessions(closing)
         return True
+
+    def _put_back(self, snapshot: Snapshot, closings: list[CloseSessions]) -> None:
+        """For the next turn, unless a newer one has come meanwhile."""
+        self._newest = self._newest or snapshot
+        self._closings[:0] = closings
 
     async def _work_within(self, seconds: float) -> None:
         try:

@@ -1,8 +1,8 @@
 """A reload is one transaction: read, bind, tell the brain, publish, open what is new, close what has gone.
 
-Whatever fails, at whatever step, leaves the configuration before it serving, is recorded, and is answered with
-every problem; nothing of it is left for the next one to stumble over. The start is the same transaction, with
-nothing before it.
+Whatever fails, at whatever step, leaves the configuration before it serving, is recorded, and is answered
+with every problem; nothing of it is left for the next one to stumble over. The start is the same transaction,
+with nothing before it.
 
     read        the file, or every problem of it at once
     keep        keys that only a restart can change go on with their old values, and are warned about
@@ -12,8 +12,8 @@ nothing before it.
                 undone by committing the configuration before: the brain keeps the health of what stayed
     close       sockets that left the configuration, emptied first
 
-People, signals and the file itself ask for reloads. One runs at a time and one more waits: it has not read the
-file yet, so it serves everybody who asked since.
+People, signals and the file itself ask for reloads. One runs at a time and one more waits: it has not read
+the file yet, so it serves everybody who asked since.
 """
 
 from __future__ import annotations
@@ -63,9 +63,10 @@ class Outcome:
 
 @dataclass(slots=True)
 class ConfigState:
-    """Of the file: what runs of it, and how the last attempt to load it went. `loaded_at` is wall-clock time."""
+    """The file: what runs of it, and how the last attempt to load it went. `loaded_at` is wall-clock time."""
 
     path: Path
+    text: str
     hash: str
     loaded_at: float
     last: LastReload
@@ -73,7 +74,7 @@ class ConfigState:
 
 
 class Reloads:
-    """`on_config` is told each configuration that now runs."""
+    """`on_config` is told each configuration that now runs in the place of another."""
 
     def __init__(
         self,
@@ -90,6 +91,7 @@ class Reloads:
         self._emit, self._on_config, self._read = emit, on_config, read
         self._turn = asyncio.Lock()
         self._next: asyncio.Task[Outcome] | None = None
+        self._closed = False
 
     async def start(self, config: Config, bound: Bound) -> None:
         """The first configuration. Raises what went wrong: there is nothing to go back to."""
@@ -102,9 +104,11 @@ class Reloads:
             self._next = asyncio.create_task(self._run(), name="reload")
         return await asyncio.shield(self._next)  # who asked may go away; others may have asked too
 
-    async def stop(self) -> None:
-        """Returns when none runs; none begins after that."""
-        await self._turn.acquire()
+    async def close(self) -> None:
+        """Returns when none runs; from now on every one is refused."""
+        self._closed = True
+        async with self._turn:
+            return
 
     async def _run(self) -> Outcome:
         async with self._turn:
@@ -119,37 +123,49 @@ class Reloads:
                 return self._refused([self._problem(f"{type(error).__name__}: {error}")])
 
     async def _reload(self) -> Outcome:
+        if self._closed:
+            return self._refused([self._problem("lb is draining; nothing is loaded any more")])
         loaded = await asyncio.to_thread(self._read, self.state.path)
         running = self._performer.brain.config
         assert running is not None, "the start comes before any reload"
         differing = diff(running, loaded.config, file=str(self.state.path))
         config = apply_kept(running, loaded.config)
-        if config != running:
-            await self._commit(config, self._crew.bind(config.listeners))
-            self._on_config(config)
+        if config == running:
+            self._emit(Record("config_unchanged", "info", {"path": str(self.state.path)}))
+        else:
+            await self._replace(running, config)
         return self._accepted(loaded, differing)
+
+    async def _replace(self, running: Config, config: Config) -> None:
+        bound = self._crew.bind(config.listeners)
+        try:
+            await self._commit(config, bound)
+        except Exception:
+            bound.discard()
+            await self._undo(running)
+            raise
+        self._on_config(config)
 
     async def _commit(self, config: Config, bound: Bound) -> None:
         brain = self._performer.brain
-        before = brain.config
-        try:
-            self._performer.order(ConfigLoaded(config))
-            await self._publisher.acknowledged(brain.generation)
-            await self._crew.open(bound, brain.listener_ids)
-        except Exception:
-            bound.discard()
-            if before is not None:
-                # Not waited for: if it is the publishing that fails, it is tried until it succeeds.
-                self._performer.handle(ConfigLoaded(before))
-                await self._crew.close_absent(before.listeners)
-            raise
+        self._performer.order(ConfigLoaded(config))
+        await self._publisher.acknowledged(brain.generation)
+        await self._crew.open(bound, brain.listener_ids)
         await self._crew.close_absent(config.listeners)
+
+    async def _undo(self, running: Config) -> None:
+        """If publishing is what fails, it fails again; but workers never left `running`, and the brain is back."""
+        try:
+            await self._commit(running, self._crew.bind(running.listeners))
+        except Exception as error:
+            self._emit(Record("config_undo_failed", "error", {"error": f"{type(error).__name__}: {error}"}))
 
     def _accepted(self, loaded: Loaded, differing: Diff) -> Outcome:
         now = time.time()
         warnings = tuple(str(warning) for warning in (*loaded.warnings, *differing.warnings))
-        self.state.hash, self.state.loaded_at, self.state.warnings = loaded.text_hash, now, warnings
-        self.state.last = LastReload(success=True, at=now)
+        state = self.state
+        state.text, state.hash, state.warnings = loaded.text, loaded.text_hash, warnings
+        state.loaded_at, state.last = now, LastReload(success=True, at=now)
         for warning in warnings:
             self._emit(Record("config_warned", "warning", {"warning": warning}))
         return Outcome(self._performer.brain.generation, tuple(map(str, differing.changes)), warnings)

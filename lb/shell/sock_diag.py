@@ -1,8 +1,8 @@
 """How much still waits at a listening socket: handshakes under way, and connections nobody accepted yet.
 
-The accept queue is counted by TCP_INFO of the socket itself. Handshakes are seen only through NETLINK_SOCK_DIAG,
-and there by local port, not by socket: of a group that goes on, one remembers which handshakes were under way
-when the socket was steered away from, and waits until none of those is left.
+The accept queue is counted by TCP_INFO of the socket itself. Handshakes are seen by NETLINK_SOCK_DIAG, and
+there by local port, not by socket: of a group that goes on, one remembers which were under way when the
+socket was steered away from, and waits until none of those is left.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def handshakes_by_netlink(address: Address) -> frozenset[Peer]:
 
 def dump(netlink: socket.socket) -> list[bytes]:
     """The payloads of one dump, read to its end."""
-    payloads = []
+    payloads: list[bytes] = []
     while True:
         reply = netlink.recv(REPLY_BYTES)
         offset = 0

@@ -1,14 +1,14 @@
 """A listening group: the sockets of one address, one per worker, joined by SO_REUSEPORT.
 
-Why one socket per worker: exclusive wake-up is lost through a nested epoll, so a shared socket would wake every
+Why one socket per worker: exclusive wake-up is lost through a nested epoll, so a shared one would wake every
 worker for every connection. Why the supervisor keeps them: a socket that closes takes its queue with it, so
 while an address stands in the configuration its sockets never close, whatever becomes of the workers.
 
 Invariants
     Socket i belongs to worker i, and is index i of the group (it began to listen as number i).
     The steering program covers exactly the indexes that stand.
-    A socket closes only when it is empty, or `EMPTY_S_MAX` after it began to: no handshake of its own is under
-    way and its accept queue is empty. Workers go on accepting meanwhile.
+    A socket closes only when it is empty (no handshake of its own under way, nothing in its accept queue), or
+    when that took longer than `EMPTY_S_MAX`. Workers go on accepting meanwhile.
     What a session inherits is set here, on the listening socket: no delay, urgent data in line, keepalive.
 """
 

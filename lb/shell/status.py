@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from lb import __version__
 from lb.model.listener import Listener
 from lb.shell.observed import EndpointView, Json, Observed, WorkerView
@@ -19,26 +18,26 @@ def status(observed: Observed) -> Json:
         "listeners": [listener(observed, each) for each in observed.config.listeners],
         "pools": pools(observed),
         "workers": [worker(observed, each) for each in observed.workers],
-        "warnings": list(observed.warnings),
+        "warnings": [*observed.file.warnings, *observed.warnings],
     }
 
 
 def config(observed: Observed) -> Json:
-    last = observed.last_reload
+    file, last = observed.file, observed.file.last
     return {
-        "path": observed.config_path,
-        "hash": observed.config_hash,
-        "loaded_at": observed.loaded_at,
+        "path": str(file.path),
+        "hash": file.hash,
+        "loaded_at": file.loaded_at,
         "last_reload": {"success": last.success, "at": last.at, "errors": list(last.errors)},
     }
 
 
-def listener(observed: Observed, listener: Listener) -> Json:
-    counts = observed.board.listener(observed.listener_ids[listener.name])
+def listener(observed: Observed, each: Listener) -> Json:
+    counts = observed.board.listener(observed.listener_ids[each.name])
     return {
-        "name": listener.name,
-        "binds": [str(bind) for bind in listener.binds],
-        "pool": listener.pool,
+        "name": each.name,
+        "binds": [str(bind) for bind in each.binds],
+        "pool": each.pool,
         "sessions_open": counts.sessions_open,
         "sessions_total": counts.sessions_total,
         "accepting": observed.accepting,
@@ -86,23 +85,28 @@ def endpoint(observed: Observed, view: EndpointView) -> Json:
 def check(observed: Observed, view: EndpointView) -> Json | None:
     if view.check is None:
         return None
-    last, last_run_s, next_run_s = view.last_result, view.last_run_s, view.next_run_s
+    next_run_s = view.next_run_s
     return {
         "type": view.check.type,
         "interval_s": view.check.interval_s,
         "timeout_s": view.check.timeout_s,
         "rise": view.check.rise,
         "fall": view.check.fall,
-        "last": None
-        if last is None or last_run_s is None
-        else {
-            "at": _wall(observed, last_run_s),
-            "ok": last.ok,
-            "detail": last.detail,
-            "duration_ms": round(last.duration_s * 1000, 3),
-        },
+        "last": last_probe(observed, view),
         "streak": view.streak,
         "next_run_in_s": None if next_run_s is None else max(0.0, round(next_run_s - observed.now_s, 3)),
+    }
+
+
+def last_probe(observed: Observed, view: EndpointView) -> Json | None:
+    result, run_s = view.last_result, view.last_run_s
+    if result is None or run_s is None:
+        return None
+    return {
+        "at": _wall(observed, run_s),
+        "ok": result.ok,
+        "detail": result.detail,
+        "duration_ms": round(result.duration_s * 1000, 3),
     }
 
 

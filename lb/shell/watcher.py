@@ -16,9 +16,11 @@ from watchfiles import awatch
 
 from lb.model.record import Record
 
+MOUNTS = Path("/proc/self/mountinfo")
 POLL_S = 2.0
-QUIET_MS = 100  # as long as writes follow one another more closely than this, they are one change
-STORM_MS = 2000  # but no longer than this
+EVENTS_MS = 100
+QUIET_S = 0.1  # as long as writes follow one another more closely than this, they are one change
+QUIET_TRIES_MAX = 20  # but a file that is never quiet is looked at every 2 s
 
 
 class Watcher:
@@ -45,7 +47,7 @@ class Watcher:
             self._seen = await self._read()
         if await asyncio.to_thread(self._is_a_mount):
             self._report(
-                "config_watch_limited", "a file renamed over a mounted one is not seen; mount the folder"
+                "config_watch_limited", "one renamed over a mounted file is not seen; mount its folder"
             )
         self._task = asyncio.create_task(self._run(), name="config watcher")
 
@@ -60,7 +62,7 @@ class Watcher:
                 await self._watch(await asyncio.to_thread(self._folders))
             except Exception as error:  # a folder vanished, or the kernel's watches are used up
                 self._report("config_watch_failed", str(error))
-                await self._pause()
+                await self._pause(POLL_S)
                 await self._look()
 
     async def _watch(self, folders: set[Path]) -> None:
@@ -69,8 +71,7 @@ class Watcher:
             *folders,
             watch_filter=None,
             recursive=False,
-            step=QUIET_MS,
-            debounce=STORM_MS,
+            step=EVENTS_MS,
             rust_timeout=int(POLL_S * 1000),
             yield_on_timeout=True,
             stop_event=self._stopping,
@@ -83,9 +84,20 @@ class Watcher:
 
     async def _look(self) -> None:
         content = await self._read()
-        if content is not None and content != self._seen:
+        if content not in (None, self._seen):
+            content = await self._settled(content)
+        if content not in (None, self._seen):
             self._seen = content
             self._on_change()
+
+    async def _settled(self, content: str | None) -> str | None:
+        """What the file says once it is quiet: a write in place is seen empty, then half, then whole."""
+        for _ in range(QUIET_TRIES_MAX):
+            await self._pause(QUIET_S)
+            before, content = content, await self._read()
+            if content == before or self._stopping.is_set():
+                break
+        return content
 
     async def _read(self) -> str | None:
         try:
@@ -96,9 +108,9 @@ class Watcher:
         self._troubles.discard("config_unreadable")
         return hashlib.sha256(content).hexdigest()
 
-    async def _pause(self) -> None:
+    async def _pause(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._stopping.wait(), POLL_S)
+            await asyncio.wait_for(self._stopping.wait(), seconds)
         except TimeoutError:
             return
 
@@ -114,5 +126,4 @@ class Watcher:
 
     def _is_a_mount(self) -> bool:
         target = str(self._path.resolve())
-        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-        return any(mount.split(" ")[4] == target for mount in mounts)
+        return any(mount.split(" ")[4] == target for mount in MOUNTS.read_text().splitlines())

@@ -25,7 +25,7 @@ from lb.shell.control import Channel, ChannelClosed, Message, close_all
 WORKER_COMMAND = (sys.executable, "-m", "lb.worker")
 LAYOUT_DIFFERS = 70  # exit code: EX_SOFTWARE of sysexits.h
 
-# Between closing its channel and ending, a worker tears its interpreter down; its exit code is worth the wait.
+# Between closing its channel and ending, a worker tears its interpreter down: the exit code is worth a wait.
 EXIT_S_MAX = 1.0
 
 SUPERVISOR_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)

@@ -52,11 +52,11 @@ class Held:
 
     @property
     def acknowledged(self) -> bool:
-        return self.answer.done() and self.answer.result() is not None
+        return self.answer.done() and not self.answer.cancelled() and self.answer.result() is not None
 
 
 class WorkerSlot:
-    """`cpu` None: wherever the kernel puts it. `lost`: why its last process ended, and its return code."""
+    """`cpu` None: wherever the kernel puts it. `sessions_lost`: by the end of its last process."""
 
     def __init__(self, index: int, cpu: int | None) -> None:
         self.index = index
@@ -66,6 +66,7 @@ class WorkerSlot:
         self.introduced = False
         self.serving_since_ns = 0
         self.restarts_total = 0
+        self.sessions_lost = 0
         self.backoff = Backoff()
         self.held: dict[int, Held] = {}
 

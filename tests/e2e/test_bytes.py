@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.endpoints import endpoint
+from tests.support.endpoints import endpoint, pattern
 from tests.support.lb_process import LbProcess, one_pool, running_lb
 from tests.support.ports import free_port
 from tests.support.process import needs
@@ -175,3 +177,32 @@ def test_empty_sessions_end_when_their_client_leaves(folder: Path) -> None:
         )
         eventually(lambda: len(lb.access()) == 21, within_s=5, reason="each is logged")
         assert {line["reason"] for line in lb.access()} == {"done"}
+
+
+def test_downloads_at_once_are_each_whole(folder: Path, scale: Scale) -> None:
+    """Several streams share a worker, its pipes and its turns."""
+    port, size, count = free_port(), scale.of(full=50, ci=8) * MIB + 1, 12
+    with (
+        endpoint("source", "a", folder, bytes=size) as a,
+        running_lb(one_pool(port, {"a": a.port}, workers=2), folder),
+        ExitStack() as opened,
+    ):
+        clients = [opened.enter_context(connect(port)) for _ in range(count)]
+        downloads = [InThread(read_digest, client) for client in clients]
+        found = {download.result(STREAM_WITHIN_S) for download in downloads}
+    expected = hashlib.sha256()
+    for offset in range(0, size, MIB):
+        expected.update(pattern(offset, min(MIB, size - offset)))
+    assert found == {(size, expected.hexdigest())}
+
+
+def test_client_over_ipv6_reaches_an_endpoint_over_ipv4(folder: Path) -> None:
+    port = free_port("::1")
+    with endpoint("echo", "a", folder) as a:
+        text = one_pool(port, {"a": a.port}, listener={"bind": f"[::1]:{port}"})
+        with running_lb(text, folder) as lb, socket.create_connection(("::1", port), timeout=10) as client:
+            assert echoes(client)
+            client.close()
+            line = eventually(lb.access, within_s=5, reason="the session is logged")[0]
+            assert line["client"].startswith("[::1]:")
+            assert line["local"] == f"[::1]:{port}"

@@ -23,14 +23,16 @@ SILENT_DOWN_WITHIN_S = 4.0
 
 def test_closed_ports_of_two_of_three_endpoints_fail_no_client(folder: Path) -> None:
     port = free_port()
-    with endpoints("http", "a b c", folder) as started:
-        with running_lb(one_pool(port, ports_of(started), workers=2), folder) as lb:
-            started["b"].kill()
-            started["c"].kill()
-            with exchanges(port, folder, threads=4) as client:
-                throughout(lb.ready, for_s=1.5, reason="lb serves")
-            lines = lb.access()
-            failures = lb.metrics().each("lb_endpoint_connect_failures_total", reason="refused")
+    with (
+        endpoints("http", "a b c", folder) as started,
+        running_lb(one_pool(port, ports_of(started), workers=2), folder) as lb,
+    ):
+        started["b"].kill()
+        started["c"].kill()
+        with exchanges(port, folder, threads=4) as client:
+            throughout(lb.ready, for_s=1.5, reason="lb serves")
+        lines = lb.access()
+        failures = lb.metrics().each("lb_endpoint_connect_failures_total", reason="refused")
     retried = [line for line in lines if len(line["attempts"]) > 1]
     print(
         f"\n{client.exchanges} exchanges, {len(retried)} after a refusal, slowest {client.slowest_ms} ms, "

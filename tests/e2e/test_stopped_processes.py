@@ -44,7 +44,9 @@ def test_worker_stopped_for_seconds_has_its_queue_served_by_another(folder: Path
             os.kill(pid, signal.SIGCONT)
             for client in clients + later:
                 client.close()
-            print(f"\nthe stopped worker's queue is served after {served_s:.2f} s, later ones in {later_s:.2f} s")
+            print(
+                f"\nthe stopped worker's queue is served after {served_s:.2f} s, later ones {later_s:.2f} s"
+            )
             assert SILENCE_NOTICED_S / 2 < served_s < 2 * SILENCE_NOTICED_S
             assert later_s < 0.5
             eventually(

@@ -9,6 +9,7 @@ import os
 import select
 import socket
 import threading
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +18,8 @@ from lb.model.pool import Policy
 from lb.model.snapshot import EndpointLine, ListenerLine, PoolLine, Snapshot
 from lb.shell.datapath import MORE, Board, Engine, Ring, compile_snapshot
 
-STOP_S_MAX = 5.0
+CALL_S_MAX = 10.0
+OPTIONS = ((socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.SOL_SOCKET, socket.SO_OOBINLINE))
 
 
 def snapshot_of(
@@ -26,6 +28,7 @@ def snapshot_of(
     generation: int = 1,
     policy: Policy = Policy.ROUND_ROBIN,
     eligible: Sequence[int] | None = None,
+    schedule: Sequence[int] | None = None,
     weights: Sequence[int] | None = None,
     endpoint_sessions_max: int = 0,
     sessions_max: int = 0,
@@ -34,104 +37,153 @@ def snapshot_of(
     reset_linger_ms: int = 2_000,
     connect_timeout_ms: int = 1_200,
     attempts_max: int = 3,
+    listeners: int = 1,
 ) -> Snapshot:
-    """One listener (id 0), one pool (id 0), an endpoint per address; all are eligible unless told otherwise."""
+    """One pool (id 0) with an endpoint per address, all eligible unless told otherwise; listeners 0 to n-1."""
     chosen = tuple(range(len(addresses)) if eligible is None else eligible)
     lines = [
         EndpointLine(f"e{i}", "pool", Address(*address), weights[i] if weights else 1, endpoint_sessions_max)
         for i, address in enumerate(addresses)
     ]
-    pool = PoolLine("pool", policy, connect_timeout_ms, attempts_max, chosen, chosen)
+    walked = chosen if schedule is None else tuple(schedule)
+    pool = PoolLine("pool", policy, connect_timeout_ms, attempts_max, chosen, walked)
     listener = ListenerLine(
         "web", 0, sessions_max, idle_ms, half_close_ms, reset_linger_ms, keepalive_s=(30, 10, 3)
     )
-    return Snapshot(generation, (listener,), (pool,), tuple(lines))
+    return Snapshot(generation, (listener,) * listeners, (pool,), tuple(lines))
 
 
 class EngineBench:
-    """Use as a context manager. Calls to the engine go through `call`, into its thread."""
+    """Once started, calls to the engine go through `call`, into its thread. Not started, the test turns it."""
 
     def __init__(
         self,
-        snapshot: Snapshot,
+        snapshot: Snapshot | None,
         *,
+        board: Board | None = None,
+        worker: int = 0,
         sessions_max: int = 1000,
         sessions_max_all: int = 0,
         pipes_max: int = 16,
         log: bool = True,
         host: str = "127.0.0.1",
     ) -> None:
-        self.board = Board.create(1)
+        self.board = board if board is not None else Board.create(1)
         self.ring = Ring.create()
         self.engine = Engine(
-            worker=0,
+            worker=worker,
             sessions_max=sessions_max,
             sessions_max_all=sessions_max_all,
             pipes_max=pipes_max,
             board_fd=self.board.fd,
             ring_fd=self.ring.fd if log else -1,
         )
-        self.publish(snapshot)
+        if snapshot is not None:
+            self.publish(snapshot)
+        self.address = self.listen(7, 0, host)
+        self.findings: Counter[int] = Counter()  # what step() returned
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._calls: deque[Callable[[], None]] = deque()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    # ---- Orders; before it is started, or through `call` ----
+
+    def publish(self, snapshot: Snapshot) -> int:
+        fd = compile_snapshot(snapshot)
+        try:
+            return self.engine.publish(fd)
+        finally:
+            os.close(fd)
+
+    def listen(self, number: int, listener: int, host: str = "127.0.0.1") -> tuple[str, int]:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.create_server((host, 0), family=family, backlog=1024) as listening:
             listening.setblocking(False)
             for level, name in OPTIONS:
                 listening.setsockopt(level, name, 1)
-            self.address = listening.getsockname()
-            self.engine.listen(7, 0, os.dup(listening.fileno()))
-        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._calls: list[tuple[Callable[[], Any], threading.Event, list[Any]]] = []
-        self._stopping = False
+            self.engine.listen(number, listener, os.dup(listening.fileno()))
+            host, port = listening.getsockname()[:2]
+            return host, port
+
+    # ---- Turning ----
+
+    def start(self) -> EngineBench:
         self._thread = threading.Thread(target=self._turn, name="engine", daemon=True)
+        self._thread.start()
+        return self
 
-    def publish(self, snapshot: Snapshot) -> None:
-        """Before the thread runs, or through `call`."""
-        fd = compile_snapshot(snapshot)
-        try:
-            self.engine.publish(fd)
-        finally:
-            os.close(fd)
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Runs it between two steps; returns or raises what it does."""
+        done, answer, raised = threading.Event(), list[Any](), list[Exception]()
 
-    def call(self, function: Callable[[], Any]) -> Any:
-        """Runs it between two steps."""
-        done, answer = threading.Event(), list[Any]()
-        self._calls.append((function, done, answer))
+        def answered() -> None:
+            try:
+                answer.append(function(*arguments))
+            except Exception as error:
+                raised.append(error)
+            done.set()
+
+        self._calls.append(answered)
         os.eventfd_write(self._bell, 1)
-        assert done.wait(STOP_S_MAX), "the engine's thread did not come round"
+        assert done.wait(CALL_S_MAX), "the engine's thread did not come round"
+        if raised:
+            raise raised[0]
         return answer[0]
-
-    def lines(self) -> list[bytes]:
-        """The access-log lines so far; each is given once."""
-        return self.ring.map.take().splitlines()
 
     def _turn(self) -> None:
         poll = select.poll()
         poll.register(self.engine.fileno(), select.POLLIN)
         poll.register(self._bell, select.POLLIN)
-        more = 0
+        found = 0
         while not self._stopping:
-            poll.poll(0 if more & MORE else 1000)
+            ready = {fd for fd, _ in poll.poll(0 if found & MORE else None)}
+            if self._bell in ready:
+                os.eventfd_read(self._bell)
             while self._calls:
-                function, done, answer = self._calls.pop(0)
-                answer.append(function())
-                done.set()
-            more = self.engine.step()
+                self._calls.popleft()()
+            if found & MORE or self.engine.fileno() in ready:
+                found = self.engine.step()
+                self.findings[found] += 1
 
-    def __enter__(self) -> EngineBench:
-        self._thread.start()
-        return self
+    def turn_until(self, condition: Callable[[], bool], *, turns_max: int = 200, timeout_ms: int = 500) -> None:
+        """For a bench that was not started: waits for the descriptor and steps, as a worker's loop does."""
+        poll = select.poll()
+        poll.register(self.engine.fileno(), select.POLLIN)
+        found = MORE
+        for _ in range(turns_max):
+            if condition():
+                return
+            poll.poll(0 if found & MORE else timeout_ms)
+            found = self.engine.step()
+            self.findings[found] += 1
+        raise AssertionError(f"not after {turns_max} turns")
 
-    def __exit__(self, *_: object) -> None:
-        self._stopping = True
-        os.eventfd_write(self._bell, 1)
-        self._thread.join(STOP_S_MAX)
-        held = self.engine.held()
+    def stop(self) -> None:
+        """The thread ends; the engine stays as it is."""
+        if self._thread is not None:
+            self._stopping = True
+            os.eventfd_write(self._bell, 1)
+            self._thread.join(CALL_S_MAX)
+            assert not self._thread.is_alive(), "the engine's thread does not end"
+            self._thread = None
+
+    def close(self) -> None:
+        self.stop()
         self.engine.close()
         self.board.close()
         self.ring.close()
         os.close(self._bell)
-        assert not self._thread.is_alive()
-        self.held_at_end = held
 
+    # ---- What is seen ----
 
-OPTIONS = ((socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.SOL_SOCKET, socket.SO_OOBINLINE))
+    @property
+    def is_started(self) -> bool:
+        return self._thread is not None
+
+    def lines(self) -> list[bytes]:
+        """The access-log lines so far; each is given once."""
+        return self.ring.map.take().splitlines()
+
+    def is_empty(self) -> bool:
+        return self.engine.sessions_open == 0 and not any(self.engine.held().values())

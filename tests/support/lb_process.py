@@ -67,7 +67,7 @@ class LbProcess:
         stdout: int | None = None,
     ) -> None:
         self.folder, self.path = folder, folder / "lb.yaml"
-        self.socket_path = folder / "admin.sock"
+        self.socket_path = folder / "run" / "admin.sock"
         self.write(text)
         if user is not None:
             shutil.chown(folder, user)
@@ -82,7 +82,7 @@ class LbProcess:
         """`text` and, below it, where this lb lives: so lines keep their numbers."""
         lives = {
             "runtime_dir": str(self.folder / "run"),
-            "admin": {"bind": None, "socket": str(self.socket_path)},
+            "admin": {"bind": "off"},
             "log": {"format": "json", "level": "debug"},
         }
         own = [line.partition(":")[0] for line in text.splitlines()]

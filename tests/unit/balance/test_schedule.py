@@ -116,7 +116,7 @@ def nginx(weights: list[int]) -> list[int]:
 
 
 def unevenness(weights: list[int], order: list[int]) -> Fraction:
-    """By how many turns some stretch of the order, wherever it begins, differs most from an endpoint's share."""
+    """By how many turns the worst stretch of the order, wherever it begins, differs from a share."""
     worst = Fraction(0)
     for index, weight in enumerate(weights):
         ahead = [Fraction(0)]

@@ -28,10 +28,10 @@ def test_socket_of_a_configuration_is_found(text: str, socket: str) -> None:
     assert socket_in(text, {"FOLDER": "/tmp/set"}) == socket
 
 
-@pytest.mark.parametrize("broken", ["polls: {}", "a: [1,", "a: b: c", "\t", "a: *nobody", "- 1", "\0"])
+@pytest.mark.parametrize("broken", ["polls: {}", "a: [1,", "a: b: c", "\t", "a: *nobody", "- 1", "? [x"])
 def test_socket_of_a_broken_configuration_is_found_as_well(broken: str) -> None:
     """`lb reload` must reach lb to hear what is wrong with the file."""
-    assert socket_in(f"runtime_dir: /tmp/x\n{broken}\n", {}) == "/tmp/x/admin.sock"
+    assert socket_in(f"runtime_dir: /tmp/x\nlisteners: {{}}\n{broken}\n", {}) == "/tmp/x/admin.sock"
 
 
 def test_socket_that_is_named_comes_first(tmp_path: Path) -> None:

@@ -23,23 +23,23 @@ def test_interval_in_each_state_is_the_one_configured(health: Health, streak: in
 
 
 def test_next_run_after_a_quick_probe_counts_from_its_start() -> None:
-    assert next_run(STEADY, UP, 1, started_s=10.0, now=10.3, random=Random(1)) == 11.0
+    assert next_run(STEADY, UP, 1, started_s=10.0, now=10.3, seeded=Random(1)) == 11.0
 
 
 def test_next_run_after_a_probe_longer_than_the_interval_is_at_once() -> None:
-    assert next_run(STEADY, UP, -1, started_s=10.0, now=10.8, random=Random(1)) == 10.8
+    assert next_run(STEADY, UP, -1, started_s=10.0, now=10.8, seeded=Random(1)) == 10.8
 
 
 @given(st.integers(), st.integers(0, 100))
 def test_next_run_with_jitter_is_never_later_than_the_interval(seed: int, jitter_percent: int) -> None:
     check = Check(jitter_percent=jitter_percent)
-    at = next_run(check, UP, 1, started_s=0.0, now=0.0, random=Random(seed))
+    at = next_run(check, UP, 1, started_s=0.0, now=0.0, seeded=Random(seed))
     assert 1.0 - jitter_percent / 100 <= at <= 1.0
 
 
 def test_next_run_with_jitter_fills_its_range() -> None:
     random = Random(3)
-    runs = [next_run(Check(), UP, 1, started_s=0.0, now=0.0, random=random) for _ in range(1000)]
+    runs = [next_run(Check(), UP, 1, started_s=0.0, now=0.0, seeded=random) for _ in range(1000)]
     assert min(runs) < 0.81
     assert max(runs) > 0.99
 

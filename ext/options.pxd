@@ -1,0 +1,34 @@
+# cython: language_level=3
+"""Options of a session's sockets. What fails here is not worth a session: none returns anything.
+
+The client's socket inherits its options from the listening one; these are for what cannot be inherited.
+"""
+from lb._ext.linux cimport *
+from lb._ext.table cimport listener_t
+
+
+cdef inline void set_option(int fd, int level, int name, int value) noexcept nogil:
+    setsockopt(fd, level, name, &value, sizeof(value))
+
+
+cdef inline void set_upstream(int fd) noexcept nogil:
+    """Before connect()."""
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1)
+    set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1)
+
+
+cdef inline void keep_alive(int fd, const listener_t* line) noexcept nogil:
+    if line.keepalive_idle_s == 0:
+        return
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1)
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, line.keepalive_idle_s)
+    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, line.keepalive_interval_s)
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, line.keepalive_count)
+
+
+cdef inline void reset_at_close(int fd) noexcept nogil:
+    """Also throws away what send() accepted and the peer has not acknowledged."""
+    cdef linger_t linger
+    if fd != -1:
+        linger.l_onoff, linger.l_linger = 1, 0
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger))

@@ -1,0 +1,43 @@
+"""How much a configuration may hold. What is too large is refused before anybody looks at it more closely."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lb.config.composer import NODES_MAX
+from lb.config.places import Places
+from lb.config.problem import Problem
+from lb.config.reading import items, members
+from lb.config.schema import CPUS_MAX
+from lb.config.tree import Mapping
+
+# As many as a snapshot has ids for.
+LISTENERS_MAX = 1024
+POOLS_MAX = 4096
+ENDPOINTS_MAX = 16384
+
+# Each is a socket per worker.
+BINDS_MAX = 4096
+
+
+def excess(places: Places) -> Iterator[Problem]:
+    listeners, pools = members(places.root, "listeners"), members(places.root, "pools")
+    sections = [section for _, section in (*listeners, *pools)]
+    if isinstance(defaults := places.root.get("defaults"), Mapping):
+        sections.append(defaults)
+    binds = sum(len(items(section.get("bind"))) for section in sections)
+    endpoints = sum(len(items(section.get("endpoints"))) for section in sections)
+    workers = places.root.get("workers")
+    cpus = items(workers.get("cpus")) if isinstance(workers, Mapping) else []
+    for key, noun, count, most in (
+        ("workers", "CPUs", len(cpus), CPUS_MAX),
+        ("listeners", "listeners", len(listeners), LISTENERS_MAX),
+        ("listeners", "addresses", binds, BINDS_MAX),
+        ("pools", "pools", len(pools), POOLS_MAX),
+        ("pools", "endpoints", endpoints, ENDPOINTS_MAX),
+    ):
+        if count > most:
+            yield places.problem((key,), f"{count} {noun}; at most {most}", at_key=True)
+    if places.root.size > NODES_MAX:
+        message = f"more than {NODES_MAX} values, counted in each listener and pool they are for"
+        yield places.problem(("defaults",), message, at_key=True)

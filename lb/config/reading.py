@@ -1,0 +1,41 @@
+"""Looking into a tree that may be wrong anywhere: what is not of the kind asked for is not there."""
+
+from __future__ import annotations
+
+from lb.config.leaf import read_address
+from lb.config.problem import BadValue
+from lb.config.tree import Mapping, Node, Scalar, Sequence
+from lb.model.address import Address
+
+
+def members(root: Mapping, key: str) -> list[tuple[str, Mapping]]:
+    """The listeners or pools that are mappings."""
+    node = root.get(key)
+    entries = node.entries.items() if isinstance(node, Mapping) else ()
+    return [(name, entry.node) for name, entry in entries if isinstance(entry.node, Mapping)]
+
+
+def items(node: Node | None) -> list[Node]:
+    """A list, or the one value that stands for it."""
+    match node:
+        case Sequence(items=listed):
+            return listed
+        case Scalar(value=value) if value is not None:
+            return [node]
+    return []
+
+
+def text(node: Mapping, key: str) -> str | None:
+    found = node.get(key)
+    if not isinstance(found, Scalar) or found.value is None or isinstance(found.value, bool):
+        return None
+    return str(found.value)
+
+
+def address_of(node: Node | None) -> Address | None:
+    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        return None
+    try:
+        return read_address(node.value)
+    except BadValue:
+        return None

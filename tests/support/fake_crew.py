@@ -1,0 +1,77 @@
+"""A crew that does nothing and remembers what it was asked, in order.
+
+`failing` maps a method's name to the exception it raises, once. `slow` holds back every `publish` until it is
+set. What the workers would have is in `snapshot` and `open_binds`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from lb.core.commands import CloseSessions
+from lb.model.address import Address
+from lb.model.listener import Listener
+from lb.model.snapshot import Snapshot
+
+
+class FakeBound:
+    def __init__(self, crew: FakeCrew, listeners: Sequence[Listener]) -> None:
+        self._crew = crew
+        self.listeners = tuple(listeners)
+        self.is_open = self.is_discarded = False
+
+    def discard(self) -> None:
+        self._crew.journal.append("discard")
+        self._crew.held -= not self.is_open
+        self.is_discarded = True
+
+
+class FakeCrew:
+    def __init__(self) -> None:
+        self.journal: list[str] = []
+        self.failing: dict[str, Exception] = {}
+        self.slow: asyncio.Event | None = None
+        self.snapshot: Snapshot | None = None
+        self.published: list[int] = []
+        self.open_binds: set[Address] = set()
+        self.held = 0  # bound and neither opened nor discarded
+
+    def bind(self, listeners: Sequence[Listener]) -> FakeBound:
+        self._step("bind")
+        self.held += 1
+        return FakeBound(self, listeners)
+
+    async def publish(self, snapshot: Snapshot) -> None:
+        if self.slow is not None:
+            await self.slow.wait()
+        self._step("publish")
+        self.snapshot = snapshot
+        self.published.append(snapshot.generation)
+
+    def close_sessions(self, command: CloseSessions) -> None:
+        which = "listener" if command.endpoint_id is None else "endpoint"
+        number = command.listener_id if command.endpoint_id is None else command.endpoint_id
+        self._step(f"close {which} {number}")
+
+    async def open(self, bound: FakeBound, listener_ids: Mapping[str, int]) -> None:
+        assert not bound.is_discarded
+        self._step("open")
+        bound.is_open = True
+        self.held -= 1
+        self.open_binds |= {address for listener in bound.listeners for address in listener.binds}
+
+    async def close_absent(self, listeners: Sequence[Listener]) -> None:
+        self._step("close_absent")
+        self.open_binds &= {address for listener in listeners for address in listener.binds}
+
+    def _step(self, name: str) -> None:
+        self.journal.append(name)
+        if error := self.failing.pop(name, None):
+            raise error
+
+    def eligible(self) -> set[str]:
+        """Names of the endpoints that workers send sessions to."""
+        assert self.snapshot is not None
+        numbers = {number for pool in self.snapshot.pools if pool for number in pool.eligible}
+        return {line.name for number in numbers if (line := self.snapshot.endpoints[number])}

@@ -1,0 +1,65 @@
+"""`defaults:` under every listener and pool."""
+
+from __future__ import annotations
+
+import pytest
+
+from lb.config import parse
+from lb.model.check import Check, HttpRequest
+from lb.model.listener import Keepalive, TcpOptions, Timeouts
+from lb.model.pool import Pool
+
+
+def pools(defaults: str, *own: str) -> tuple[Pool, ...]:
+    """Pools that say `own` of themselves, under `defaults`."""
+    each = "".join(f"  p{index}: {{endpoints: [10.0.0.1:80]{said}}}\n" for index, said in enumerate(own))
+    source = f"defaults: {{{defaults}}}\nlisteners: {{web: {{bind: 127.0.0.1:1, pool: p0}}}}\npools:\n{each}"
+    return parse(source, file="lb.yaml").config.pools
+
+
+def test_key_of_defaults_holds_where_nothing_else_is_said() -> None:
+    assert [pool.drain_s for pool in pools("drain: 5m", "", ", drain: 1m")] == [300.0, 60.0]
+
+
+def test_mapping_is_completed_key_by_key() -> None:
+    source = """
+defaults: {timeouts: {idle: 1h, half_close: 1m}, tcp: {keepalive: {idle: 1m}}}
+listeners:
+  a: {bind: 127.0.0.1:1, pool: web, timeouts: {half_close: 5s}, tcp: {keepalive: {count: 9}}}
+  b: {bind: 127.0.0.1:2, pool: web, timeouts: , tcp: {keepalive: off}}
+pools: {web: {endpoints: [10.0.0.1:80]}}
+"""
+    a, b = parse(source, file="lb.yaml").config.listeners
+    assert (a.timeouts, b.timeouts) == (Timeouts(3600.0, 5.0), Timeouts(3600.0, 60.0))
+    assert (a.tcp, b.tcp) == (TcpOptions(keepalive=Keepalive(60, 10, 9)), TcpOptions(keepalive=None))
+
+
+def test_list_is_replaced_not_joined() -> None:
+    source = """
+defaults: {pool: web, endpoints: [10.0.0.1:80, 10.0.0.2:80]}
+listeners: {web: {bind: 127.0.0.1:1}, other: {bind: 127.0.0.1:2, pool: other}}
+pools:
+  web:
+  other: {endpoints: [10.0.0.3:80]}
+"""
+    config = parse(source, file="lb.yaml").config
+    assert [listener.pool for listener in config.listeners] == ["web", "other"]
+    assert [len(pool.endpoints) for pool in config.pools] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("defaults", "own", "check"),
+    [
+        ("type: tcp, rise: 5", "", Check(rise=5)),
+        ("type: tcp, rise: 5", ", check: null", None),
+        ("type: tcp, rise: 5", ", check: {type: tcp, fall: 7}", Check(rise=5, fall=7)),
+        ("type: tcp, rise: 5", ", check: {type: http}", Check(http=HttpRequest())),
+        ("type: http, path: /up", ", check: {type: tcp}", Check()),
+        ("rise: 5", "", None),
+        ("rise: 5", ", check: {type: tcp}", Check(rise=5)),
+        ("rise: 5, path: /up", ", check: {type: http}", Check(http=HttpRequest(path="/up"), rise=5)),
+        ("rise: 5, path: /up", ", check: {type: tcp}", Check(rise=5)),
+    ],
+)
+def test_check_is_completed_by_one_that_concerns_it(defaults: str, own: str, check: Check | None) -> None:
+    assert pools(f"check: {{{defaults}}}", own)[0].check == check

@@ -1,0 +1,17 @@
+"""Tests of the shell that are coroutines run in the loop that production runs in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import uvloop
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    factories: dict[str, Any] = {"uvloop": uvloop.new_event_loop}
+    return factories
