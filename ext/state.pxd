@@ -20,7 +20,7 @@ cdef enum:
     EVENTS_MAX = 64             # per epoll_wait: with 30 µs for each, a batch is 2 ms
     ACCEPTS_MAX = 16            # per listener and wake-up
     TURN_BYTES = 262144         # per session and turn, then others are served
-    STEP_BYTES = 1 << 22        # per batch of events, and per round of the ready list: some 300 µs each
+    STEP_BYTES = 1 << 20        # per batch of events, and per round of the ready list: some 300 µs each
     EXPIRIES_MAX = 64           # per turn
     LISTENINGS_MAX = 4096       # listening sockets of one worker
 

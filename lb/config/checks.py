@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from lb.config.check_section import HTTP_KEYS
 from lb.config.places import Places
-from lb.config.problem import Path, Problem, did_you_mean, dotted, quoted
+from lb.config.problem import KeyPath, Problem, did_you_mean, dotted, quoted
 from lb.config.reading import address_of, items, members, text
 from lb.config.tree import Mapping, Node, Scalar
 from lb.model.address import Address
@@ -63,7 +63,7 @@ def clashing_addresses(places: Places) -> Found:
         hosts.setdefault(address.host, owner)
 
 
-def bound_addresses(root: Mapping) -> Iterator[tuple[Path, Address, str]]:
+def bound_addresses(root: Mapping) -> Iterator[tuple[KeyPath, Address, str]]:
     """Every address lb is to listen on, the admin server's first, and what for."""
     admin = root.get("admin")
     bind = admin.get("bind") if isinstance(admin, Mapping) else None
@@ -93,7 +93,7 @@ def missing_pools(places: Places) -> Found:
             yield places.problem(path, f"there is no pool {quoted(pool)}", did_you_mean(pool, known))
 
 
-def repeated_endpoints(path: Path, pool: Mapping, places: Places) -> Found:
+def repeated_endpoints(path: KeyPath, pool: Mapping, places: Places) -> Found:
     """An endpoint without a name is called by its address."""
     first: dict[str, int] = {}
     for index, node in enumerate(items(pool.get("endpoints"))):
@@ -109,7 +109,7 @@ def repeated_endpoints(path: Path, pool: Mapping, places: Places) -> Found:
         first.setdefault(called, index)
 
 
-def keys_of_another_check(path: Path, check: Node | None, places: Places) -> Found:
+def keys_of_another_check(path: KeyPath, check: Node | None, places: Places) -> Found:
     if not isinstance(check, Mapping):
         return
     if text(check, "type") == "tcp":

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import yaml
 
 from lb.config.environment import substitute
-from lb.config.problem import PROBLEMS_MAX, BadValue, ConfigError, Path, Problem, dotted, quoted
+from lb.config.problem import PROBLEMS_MAX, BadValue, ConfigError, KeyPath, Problem, dotted, quoted
 from lb.config.syntax import TEXT_MAX, refuse_unreadable, syntax_problem
 from lb.config.tree import NOWHERE, Entry, Mapping, Mark, Node, Scalar, Sequence
 
@@ -128,6 +128,7 @@ class Composer:
             top.node.items.append(node)
         elif top.key is not None:
             top.node.entries.setdefault(top.key, Entry(top.key_mark, node))
+            top.node.size += 1
             top.key = None
         top.node.size += node.size
         top.node.depth = max(top.node.depth, node.depth + 1)
@@ -189,7 +190,7 @@ class Composer:
         self._note(mark, message, suggestion)
         return ConfigError(self.problems)
 
-    def _path(self) -> Path:
+    def _path(self) -> KeyPath:
         """The keys and indexes down to where the next value will stand."""
-        keys = (len(open.node.items) if isinstance(open.node, Sequence) else open.key for open in self._stack)
-        return tuple(key for key in keys if key is not None)
+        parts = (len(at.node.items) if isinstance(at.node, Sequence) else at.key for at in self._stack)
+        return tuple(part for part in parts if part is not None)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from lb.config.places import Places
-from lb.config.problem import NOT_YET, WRONG_VALUES_MAX, BadValue, Path, Problem, did_you_mean, quoted
+from lb.config.problem import NOT_YET, WRONG_VALUES_MAX, BadValue, KeyPath, Problem, did_you_mean, quoted
 from lb.config.schema import FileSection
 from lb.config.section import Section
 
@@ -46,7 +46,7 @@ def explain(details: ErrorDetails, places: Places) -> Problem:
     return places.problem(path, details["msg"])
 
 
-def unknown_key(path: Path, places: Places) -> Problem:
+def unknown_key(path: KeyPath, places: Places) -> Problem:
     section, key = section_at(path[:-1]), str(path[-1])
     if key in section.later:
         return places.problem(path, NOT_YET, at_key=True)
@@ -54,7 +54,7 @@ def unknown_key(path: Path, places: Places) -> Problem:
     return places.problem(path, "unknown key", hint, at_key=True)
 
 
-def section_at(path: Path) -> type[Section]:
+def section_at(path: KeyPath) -> type[Section]:
     """Which keys are known at `path`: the section that the schema has there."""
     kind: Any = FileSection
     for part in path:

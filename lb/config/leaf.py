@@ -217,7 +217,7 @@ class IpPort(Leaf):
             )
         if self.loopback and not ipaddress.ip_address(address.host).is_loopback:
             raise BadValue(
-                f"{quoted(value)} is open to other machines, and tokens to keep them out are not supported yet",
+                f"{quoted(value)} is open to other machines, and tokens to keep them out are not there yet",
                 "write a loopback address, or off",
             )
         return address

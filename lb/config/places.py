@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lb.config.problem import Path, Problem, dotted
+from lb.config.problem import KeyPath, Problem, dotted
 from lb.config.tree import Mapping, Mark, Node, Sequence
 
 
@@ -14,13 +14,13 @@ class Places:
         self._file = file
 
     def problem(
-        self, path: Path, message: str, suggestion: str | None = None, *, at_key: bool = False
+        self, path: KeyPath, message: str, suggestion: str | None = None, *, at_key: bool = False
     ) -> Problem:
         known, mark = place(self.root, path, of_key=at_key)
         return Problem(self._file, *mark, dotted(known), message, suggestion)
 
 
-def place(root: Mapping, path: Path, *, of_key: bool = False) -> tuple[Path, Mark]:
+def place(root: Mapping, path: KeyPath, *, of_key: bool = False) -> tuple[KeyPath, Mark]:
     """Where `path` stands, or as much of it as the file has: short forms have no nodes of their own."""
     node: Node = root
     mark = root.mark

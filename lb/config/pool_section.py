@@ -40,7 +40,7 @@ class ConnectSection(Section):
 
     timeout: Annotated[float, Duration("10ms", "60s")] = CONNECT_RULE.timeout_s
     """For one attempt to connect to an endpoint."""
-    attempts_max: Annotated[int, Count(1, 16)] = CONNECT_RULE.attempts_max
+    attempts_max: Annotated[int, Count(1, 8)] = CONNECT_RULE.attempts_max
     """Endpoints a session tries before it ends, the first one included."""
 
 

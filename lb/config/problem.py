@@ -22,7 +22,7 @@ AND_MORE = "and more problems from here on"
 # wrong in `defaults` is found again in every listener or pool, and told once.
 WRONG_VALUES_MAX = 1000
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Budget:
         return self.left >= 0
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """`pools.web.endpoints[1].weight`"""
     parts = (f"[{part}]" if isinstance(part, int) else f".{shown(part)}" for part in path)
     return "".join(parts).removeprefix(".")

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: a decimal number and a unit, always both."""
+"""Durations as people write them: a decimal number and a unit, always both."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from lb.config.problem import BadValue, quoted
 
 # Unit -> (multiplied by, divided by): dividing keeps 1200ms exactly 1.2.
 DURATION_UNITS = {"ms": (1, 1000), "s": (1, 1), "m": (60, 1), "h": (3600, 1), "d": (86400, 1)}
-SIZE_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 DURATION_PATTERN = r"[0-9]{1,12}(\.[0-9]{1,6})?(ms|s|m|h|d)"
-SIZE_PATTERN = r"[0-9]{1,12}(B|KiB|MiB|GiB|TiB)"
 
 QUANTITY = re.compile(r"([0-9.]+)\s*([A-Za-z]*)")
 
@@ -32,23 +30,6 @@ def show_duration(seconds: float) -> str:
         if seconds >= size and seconds % size == 0:
             return f"{seconds / size:.0f}{unit}"
     return f"{seconds * 1000:.6f}".rstrip("0").rstrip(".") + "ms" if seconds else "0s"
-
-
-def size_bytes(text: str) -> int:
-    """`16KiB` in bytes. Only powers of 1024: what `KB` means depends on whom one asks."""
-    if not re.fullmatch(SIZE_PATTERN, text):
-        raise BadValue(f"{quoted(text)} is not a size", "write for example 512B, 16KiB, 4MiB or 1GiB")
-    number, unit = split(text)
-    return int(number) * SIZE_UNITS[unit]
-
-
-def show_size(size: int) -> str:
-    """The shortest exact way to write it; `size_bytes` reads it back."""
-    fits = (
-        unit for unit in reversed(SIZE_UNITS) if size >= SIZE_UNITS[unit] and size % SIZE_UNITS[unit] == 0
-    )
-    unit = next(fits, "B")
-    return f"{size // SIZE_UNITS[unit]}{unit}"
 
 
 def split(text: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 from tests.support.exchange_client import Failure
 
 Line = dict[str, Any]
-SLACK_S = 0.05  # the log has milliseconds, and lb reads its clock once per batch
+SLACK_S = 0.005  # the log has milliseconds, and lb reads its clock once per batch
 
 
 def ended_s(line: Line) -> float:

@@ -146,7 +146,9 @@ class EngineBench:
                 found = self.engine.step()
                 self.findings[found] += 1
 
-    def turn_until(self, condition: Callable[[], bool], *, turns_max: int = 200, timeout_ms: int = 500) -> None:
+    def turn_until(
+        self, condition: Callable[[], bool], *, turns_max: int = 200, timeout_ms: int = 500
+    ) -> None:
         """For a bench that was not started: waits for the descriptor and steps, as a worker's loop does."""
         poll = select.poll()
         poll.register(self.engine.fileno(), select.POLLIN)

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support import reachable
 from tests.support.exposition import Exposition
 from tests.support.process import Process
 from tests.support.source import ROOT
@@ -71,9 +72,9 @@ class LbProcess:
         self.write(text)
         if user is not None:
             shutil.chown(folder, user)
-        self.process = Process(
-            "lb", [str(LB), "run", "-c", str(self.path)], folder, user=user, nofile=nofile, stdout=stdout
-        )
+        words = [str(LB), "run", "-c", str(self.path)]
+        outside = reachable.prefix(folder) if user is not None or "\nuser:" in text else []
+        self.process = Process("lb", words, folder, outside=outside, user=user, nofile=nofile, stdout=stdout)
         self.pid = self.process.pid
 
     # ---- The file -----------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ class Playbook:
 
     def take(self, kind: type[Kind]) -> list[Kind]:
         """Answers for everything commanded so far, and gives what is of this kind (`object`: all)."""
-        taken = [command for command in self._unanswered if isinstance(command, kind)]
+        taken: list[Kind] = [command for command in self._unanswered if isinstance(command, kind)]
         self._unanswered.clear()
         return taken
 

@@ -43,7 +43,8 @@ def find(program: str) -> str | None:
 
 
 class Process:
-    """`user` runs it as that user, `nofile` bounds its descriptors (soft and hard)."""
+    """`user` runs it as that user, `nofile` bounds its descriptors (soft and hard); `outside` are words that
+    stand before the command and are still run as we are."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Process:
         arguments: Sequence[str],
         folder: Path,
         *,
+        outside: Sequence[str] = (),
         user: str | None = None,
         nofile: int | None = None,
         environment: dict[str, str] | None = None,
@@ -62,7 +64,7 @@ class Process:
         self._read_bytes = self.out_path.stat().st_size if self.out_path.exists() else 0
         with self.out_path.open("ab") as out, self.err_path.open("ab") as err:
             self.popen = subprocess.Popen(
-                [*_prefix(user, nofile), *arguments],
+                [*outside, *_prefix(user, nofile), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=out if stdout is None else stdout,
                 stderr=err,

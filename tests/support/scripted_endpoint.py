@@ -91,7 +91,9 @@ def read_exactly(connection: socket.socket, size: int) -> bytes:
     return bytes(data)
 
 
-def read_to_end(connection: socket.socket, *, pause_s: float = 0.0, chunk_bytes: int = READ_BYTES) -> tuple[bytes, str]:
+def read_to_end(
+    connection: socket.socket, *, pause_s: float = 0.0, chunk_bytes: int = READ_BYTES
+) -> tuple[bytes, str]:
     """All that arrives, and how the stream ended. With a pause between the reads: a slow reader."""
     data = bytearray()
     pausing = threading.Event()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lb.config.problem import BadValue
-from lb.config.units import DURATION_UNITS, SIZE_UNITS, duration_s, show_duration, show_size, size_bytes
+from lb.config.units import DURATION_UNITS, duration_s, show_duration
 
 
 @pytest.mark.parametrize(
@@ -75,22 +75,3 @@ def test_duration_of_any_text_is_a_number_or_a_bad_value(text: str) -> None:
         assert duration_s(text) >= 0
     except BadValue as error:
         assert error.suggestion
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("0B", 0), ("512B", 512), ("16KiB", 16384), ("4MiB", 4194304), ("1GiB", 2**30)]
-)
-def test_size_with_a_unit_is_read_in_bytes(text: str, size: int) -> None:
-    assert size_bytes(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "16", "16KB", "16k", "16K", "1.5MiB", "-1B", "16 KiB", "16kib"])
-def test_size_that_could_mean_something_else_is_refused(text: str) -> None:
-    with pytest.raises(BadValue, match="is not a size"):
-        size_bytes(text)
-
-
-@given(st.integers(0, 10**9), st.sampled_from(sorted(SIZE_UNITS)))
-def test_size_shown_is_read_back_as_it_was(number: int, unit: str) -> None:
-    size = size_bytes(f"{number}{unit}")
-    assert size_bytes(show_size(size)) == size

@@ -30,7 +30,7 @@ def ids(play: Playbook) -> dict[str, int]:
 
 def names(play: Playbook) -> list[str | None]:
     """Those of the snapshot's endpoints, by id."""
-    return [line and line.name for line in play.snapshot.endpoints]
+    return [line.name if line is not None else None for line in play.snapshot.endpoints]
 
 
 def wait(play: Playbook, seconds: float, counts: SessionsCounted) -> list[object]:

@@ -19,6 +19,7 @@ from lb.core.commands import (
     StartProbe,
     WakeAt,
 )
+from lb.core.drains import TAKEN_UP_S
 from lb.core.events import (
     ConfigLoaded,
     ConnectFailed,
@@ -33,7 +34,7 @@ from lb.model.check import Check, ProbeResult
 from lb.model.config import Config
 from lb.model.endpoint import Admin, EndpointKey, Health
 from lb.model.pool import Policy
-from lb.model.snapshot import Snapshot
+from lb.model.snapshot import ListenerLine, PoolLine, Snapshot
 from tests.support.configurations import FAILED, PASSED, config, endpoint, listener, pool
 from tests.support.simulation import check_references, eligible_lines
 
@@ -69,6 +70,12 @@ def configurations(draw: st.DrawFn) -> Config:
     return config(*pools, listeners=tuple(listeners))
 
 
+def pool_of(snapshot: Snapshot, listener_line: ListenerLine) -> PoolLine:
+    line = snapshot.pools[listener_line.pool]
+    assert line is not None
+    return line
+
+
 @dataclass
 class Replayed:
     """An endpoint as its records tell it, from its birth."""
@@ -87,6 +94,7 @@ class BrainMachine(RuleBasedStateMachine):
         self.wake_s: float | None = None
         self.snapshot: Snapshot | None = None
         self.published_s = 0.0
+        self.slow: list[tuple[float, Snapshot]] = []  # and when they were replaced
         self.counts_asked = 0
         self.replayed: dict[int, Replayed] = {}
         self.open_endpoints: dict[int, int] = {}
@@ -163,16 +171,21 @@ class BrainMachine(RuleBasedStateMachine):
     def count_unasked(self) -> None:
         self.handle(SessionsCounted(dict(self.open_endpoints), dict(self.open_listeners)))
 
-    @precondition(lambda self: self.snapshot is not None and any(self.snapshot.listeners))
-    @rule(data=st.data())
-    def open_a_session(self, data: st.DataObject) -> None:
+    @precondition(lambda self: self.snapshot is not None)
+    @rule(data=st.data(), at_once=st.booleans())
+    def open_a_session(self, data: st.DataObject, at_once: bool) -> None:
+        """In a worker that has the last snapshot, or in one that is slow to take it up."""
+        self.slow = [(at_s, old) for at_s, old in self.slow if self.now < at_s + TAKEN_UP_S]
         assert self.snapshot is not None
-        listeners = [number for number, line in enumerate(self.snapshot.listeners) if line is not None]
-        number = data.draw(st.sampled_from(listeners))
-        line = self.snapshot.listeners[number]
-        pool_line = self.snapshot.pools[line.pool] if line is not None else None
-        if pool_line is not None and pool_line.eligible:
-            endpoint_id = data.draw(st.sampled_from(pool_line.eligible))
+        snapshot = self.snapshot if at_once or not self.slow else data.draw(st.sampled_from(self.slow))[1]
+        ways = [
+            (number, endpoint_id)
+            for number, line in enumerate(snapshot.listeners)
+            if line is not None
+            for endpoint_id in pool_of(snapshot, line).eligible
+        ]
+        if ways:
+            number, endpoint_id = data.draw(st.sampled_from(ways))
             self.open_endpoints[endpoint_id] = self.open_endpoints.get(endpoint_id, 0) + 1
             self.open_listeners[number] = self.open_listeners.get(number, 0) + 1
 
@@ -204,6 +217,8 @@ class BrainMachine(RuleBasedStateMachine):
                 last = self.snapshot
                 assert snapshot.generation == (last.generation + 1 if last else 1)
                 assert last is None or replace(snapshot, generation=0) != replace(last, generation=0)
+                if last is not None:
+                    self.slow.append((self.now, last))
                 self.snapshot, self.published_s = snapshot, self.now
             case ForgetEndpoint(number, key):
                 assert not self.open_endpoints.get(number), "forgotten with sessions"

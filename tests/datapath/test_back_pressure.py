@@ -1,0 +1,102 @@
+"""Readers that stop: little is kept for them, their senders stop too, others go on, and no byte is lost."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.scripted_endpoint import read_exactly, read_to_end
+from tests.support.streams import InThread
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from conftest import Scene
+
+SMALL_BUFFER = 4096
+STALLED = 300
+DATA = bytes(range(256)) * 32_768  # 8 MiB
+ENDLESS_BYTES = 64 << 20
+MEMORY_BYTES_MAX = 24 << 20
+
+
+def send_until_it_blocks(connection: socket.socket, data: bytes) -> int:
+    """How much a sender gets rid of before its window is closed."""
+    connection.settimeout(0.5)
+    sent = 0
+    try:
+        while sent < len(data):
+            sent += connection.send(data[sent : sent + 65_536])
+    except TimeoutError:
+        connection.settimeout(10.0)
+    return sent
+
+
+@pytest.mark.parametrize("pipes_max", [0, 16])
+@pytest.mark.parametrize("by", ["client", "endpoint"])
+def test_reader_that_stops_holds_one_block_or_pipe_and_stops_its_sender(
+    scene: Scene, pipes_max: int, by: str
+) -> None:
+    endpoint = scene.endpoint(receive_bytes=SMALL_BUFFER)
+    bench = scene.relay(endpoint, pipes_max=pipes_max)
+    client, server = scene.session(bench, endpoint, receive_bytes=SMALL_BUFFER)
+    reader, sender = (client, server) if by == "client" else (server, client)
+    sent = send_until_it_blocks(sender, DATA * 8)
+    assert sent < ENDLESS_BYTES, "the sender's window stays open"
+    held = bench.engine.held()
+    assert held["blocks"] + held["pipes"] == 1
+    reading = InThread(read_exactly, reader, sent)
+    assert reading.result(20) == (DATA * 8)[:sent]
+    sender.sendall(b"and on")
+    assert read_exactly(reader, 6) == b"and on"
+
+
+def resident_bytes() -> int:
+    found = re.search(r"^VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1]) * 1024
+
+
+def test_readers_that_stop_are_bounded_in_memory_and_hold_nobody_up(scene: Scene) -> None:
+    endpoint, lively = scene.endpoint(receive_bytes=SMALL_BUFFER), scene.endpoint().echo()
+    bench = scene.relay(endpoint, lively, eligible=[0], pipes_max=8, slots=STALLED + 10)
+    before = resident_bytes()
+    stalled = [scene.session(bench, endpoint, send_bytes=SMALL_BUFFER) for _ in range(STALLED)]
+    sent = [0] * STALLED
+    for client, _ in stalled:
+        client.setblocking(False)
+
+    def all_are_blocked() -> bool:
+        moved = False
+        for index, (client, _) in enumerate(stalled):
+            try:
+                sent[index] += client.send(DATA[sent[index] % len(DATA) :][:262_144])
+                moved = True
+            except BlockingIOError:
+                continue
+        return not moved
+
+    eventually(all_are_blocked, within_s=20, reason="all senders are blocked", every_s=0.1)
+    held = bench.engine.held()
+    assert 0 < held["pipes"] <= 8, "the bound for pipes"
+    assert held["blocks"] + held["pipes"] == STALLED, "one for each"
+    assert resident_bytes() - before < MEMORY_BYTES_MAX
+    bench.call(bench.publish, bench_snapshot(endpoint.address, lively.address))
+    client = scene.client(bench.address)
+    for number in range(50):
+        client.sendall(b"%04d" % number)
+        assert read_exactly(client, 4) == b"%04d" % number
+    for index, (client, server) in enumerate(stalled[:5]):
+        client.setblocking(True)
+        client.shutdown(socket.SHUT_WR)
+        data, _ = read_to_end(server)
+        assert (len(data), data[:100_000]) == (sent[index], DATA[:100_000])
+
+
+def bench_snapshot(stalled: tuple[str, int], lively: tuple[str, int]):  # noqa: ANN201
+    from tests.support.engine_bench import snapshot_of
+
+    return snapshot_of([stalled, lively], generation=2, eligible=[1])
