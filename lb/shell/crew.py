@@ -131,7 +131,7 @@ class Crew:
     # ---- What the runner asks for ----
 
     async def start(self) -> None:
-        """Returns when all workers serve, or when time is up and some do. Raises CrewError if none can."""
+        """Returns within 10 s, when all serve that can. Raises CrewError if none can."""
         try:
             await self._lives.start()
         except CrewError:

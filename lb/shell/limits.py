@@ -24,6 +24,7 @@ FDS_RESERVED = 64  # standard streams, channel, epolls, timers, snapshots that c
 PIPE_PAGES = 64  # 256 KiB
 PIPES_MAX = 256  # per worker: as many streams at once fill any link
 PIPE_SHARE = 0.75  # of the user's allowance; probes, log readers and other programs have pipes too
+PIPE_FDS_SHARE = 0.25  # of the descriptors
 
 ROOT = Path("/")
 
@@ -48,7 +49,7 @@ def sessions_max(config: Config, nofile: int, workers: int) -> tuple[int, str | 
     holds every listening socket.
     """
     listening = workers * sum(len(listener.binds) for listener in config.listeners)
-    free = nofile - FDS_RESERVED - listening - FDS_PER_PIPE * pipes_max(workers)
+    free = nofile - FDS_RESERVED - listening - FDS_PER_PIPE * pipes_max(workers, nofile)
     carried = max(free // FDS_PER_SESSION, 1)
     wished = config.sessions_max
     if wished is None or wished <= carried * workers:
@@ -68,12 +69,14 @@ def backlog_warning(config: Config, root: Path = ROOT) -> str | None:
     return f"tcp.backlog: {wished} is more than net.core.somaxconn allows, which is {somaxconn}"
 
 
-def pipes_max(workers: int, root: Path = ROOT) -> int:
-    """Pipes for splicing, per worker. Past the user's allowance the kernel makes pipes of a single page."""
+def pipes_max(workers: int, nofile: int, root: Path = ROOT) -> int:
+    """Pipes for splicing, per worker. Past the user's allowance the kernel makes pipes of a single page, and
+    where descriptors are few, sessions need them more."""
+    most = min(PIPES_MAX, int(nofile * PIPE_FDS_SHARE) // FDS_PER_PIPE)
     pages = number_in(root / "proc/sys/fs/pipe-user-pages-soft", 16384)
     if pages == 0:  # no limit
-        return PIPES_MAX
-    return min(int(pages * PIPE_SHARE) // PIPE_PAGES // workers, PIPES_MAX)
+        return most
+    return min(int(pages * PIPE_SHARE) // PIPE_PAGES // workers, most)
 
 
 def worker_count(config: Config, root: Path = ROOT) -> int:

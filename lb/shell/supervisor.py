@@ -64,7 +64,7 @@ class Supervisor:
                 layout=LAYOUT,
                 sessions_max=sessions_max,
                 sessions_max_all=config.sessions_max or 0,
-                pipes_max=limits.pipes_max(count),
+                pipes_max=limits.pipes_max(count, nofile),
                 access=config.log.access != "off",
                 orphan_s=config.shutdown.orphan_s,
                 drain_s=config.shutdown.drain_s,

@@ -18,7 +18,7 @@ from lb.shell.worker_process import LAYOUT_DIFFERS, WorkerProcess, ending
 from lb.shell.worker_slot import Asked, State, WorkerSlot
 
 START_S_MAX = 10.0
-EARLY_DEATHS_MAX = 3  # of every worker, before a start is given up
+EARLY_DEATHS_MAX = 3  # of a worker, before a start goes on without it
 
 
 class WorkerCounts(Protocol):
@@ -94,12 +94,12 @@ class WorkerLives:
         self._last_end = ""
 
     async def start(self) -> None:
-        """Returns when all serve, or when time is up and some do. Raises CrewError if none can."""
+        """Returns when all serve that can; the others are tried on. Raises CrewError if none can."""
         self._tasks = [asyncio.create_task(self._live(slot)) for slot in self._slots]
         self._watch = asyncio.create_task(self._watch_heartbeats())
         try:
             async with asyncio.timeout(START_S_MAX):
-                while not all(slot.state is State.SERVING for slot in self._slots) and not self._hopeless():
+                while not self._settled():
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
@@ -212,7 +212,8 @@ class WorkerLives:
         self._on_change()
         self._changed.set()
 
-    def _hopeless(self) -> bool:
-        """While starting: there is no point in waiting for more deaths."""
-        deaths = [slot.backoff.deaths for slot in self._slots]
-        return min(deaths) >= EARLY_DEATHS_MAX or self._last_end == ending(LAYOUT_DIFFERS)
+    def _settled(self) -> bool:
+        """While starting: there is nothing more to wait for."""
+        return self._last_end == ending(LAYOUT_DIFFERS) or all(
+            slot.state is State.SERVING or slot.backoff.deaths >= EARLY_DEATHS_MAX for slot in self._slots
+        )

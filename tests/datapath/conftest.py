@@ -41,7 +41,7 @@ class Scene:
 
     def relay(self, *endpoints: ScriptedEndpoint, **options: Any) -> EngineBench:
         """A bench before these endpoints; the options are the snapshot's or the bench's."""
-        of_bench = {"sessions_max_all", "pipes_max", "log", "board", "worker", "host", "started", "slots"}
+        of_bench = {"sessions_max_all", "pipes_max", "log", "board", "worker", "host", "started", "slots", "receive_bytes"}
         bench_options = {key: options.pop(key) for key in of_bench & options.keys()}
         if "slots" in bench_options:
             bench_options["sessions_max"] = bench_options.pop("slots")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.engine_bench import snapshot_of
 from tests.support.scripted_endpoint import read_exactly, read_to_end
 from tests.support.streams import InThread
 from tests.support.waiting import eventually
@@ -62,10 +63,13 @@ def resident_bytes() -> int:
 
 def test_readers_that_stop_are_bounded_in_memory_and_hold_nobody_up(scene: Scene) -> None:
     endpoint, lively = scene.endpoint(receive_bytes=SMALL_BUFFER), scene.endpoint().echo()
-    bench = scene.relay(endpoint, lively, eligible=[0], pipes_max=8, slots=STALLED + 10)
+    addresses = [endpoint.address, lively.address]
+    bench = scene.bench(
+        snapshot_of(addresses, eligible=[0]), pipes_max=8, sessions_max=STALLED + 10, receive_bytes=65_536
+    )
     before = resident_bytes()
-    stalled = [scene.session(bench, endpoint, send_bytes=SMALL_BUFFER) for _ in range(STALLED)]
-    sent = [0] * STALLED
+    stalled = [scene.session(bench, endpoint, send_bytes=65_536) for _ in range(STALLED)]
+    sent, twice = [0] * STALLED, memoryview(DATA + DATA)
     for client, _ in stalled:
         client.setblocking(False)
 
@@ -73,18 +77,18 @@ def test_readers_that_stop_are_bounded_in_memory_and_hold_nobody_up(scene: Scene
         moved = False
         for index, (client, _) in enumerate(stalled):
             try:
-                sent[index] += client.send(DATA[sent[index] % len(DATA) :][:262_144])
+                sent[index] += client.send(twice[sent[index] % len(DATA) :][:262_144])
                 moved = True
             except BlockingIOError:
                 continue
         return not moved
 
-    eventually(all_are_blocked, within_s=20, reason="all senders are blocked", every_s=0.1)
+    eventually(all_are_blocked, within_s=20, reason="all senders are blocked", every_s=0.05)
     held = bench.engine.held()
     assert 0 < held["pipes"] <= 8, "the bound for pipes"
     assert held["blocks"] + held["pipes"] == STALLED, "one for each"
     assert resident_bytes() - before < MEMORY_BYTES_MAX
-    bench.call(bench.publish, bench_snapshot(endpoint.address, lively.address))
+    bench.call(bench.publish, snapshot_of(addresses, generation=2, eligible=[1]))
     client = scene.client(bench.address)
     for number in range(50):
         client.sendall(b"%04d" % number)
@@ -94,9 +98,3 @@ def test_readers_that_stop_are_bounded_in_memory_and_hold_nobody_up(scene: Scene
         client.shutdown(socket.SHUT_WR)
         data, _ = read_to_end(server)
         assert (len(data), data[:100_000]) == (sent[index], DATA[:100_000])
-
-
-def bench_snapshot(stalled: tuple[str, int], lively: tuple[str, int]):  # noqa: ANN201
-    from tests.support.engine_bench import snapshot_of
-
-    return snapshot_of([stalled, lively], generation=2, eligible=[1])

@@ -5,16 +5,17 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.blackhole import blackhole
 from tests.support.endpoints import endpoint, endpoints, ports_of
-from tests.support.lb_process import one_pool, running_lb
+from tests.support.lb_process import LbProcess, one_pool, running_lb
 from tests.support.load import exchanges
 from tests.support.ports import free_port
 from tests.support.sessions import connect, read_all
-from tests.support.waiting import seconds_until, throughout
+from tests.support.waiting import eventually, seconds_until, throughout
 
 REFUSED_EXTRA_MS_MAX = 50  # the promise is 5 ms
 HOLE_TIMEOUT_MS = 400
@@ -31,7 +32,7 @@ def test_closed_ports_of_two_of_three_endpoints_fail_no_client(folder: Path) -> 
         started["c"].kill()
         with exchanges(port, folder, threads=4) as client:
             throughout(lb.ready, for_s=1.5, reason="lb serves")
-        lines = lb.access()
+        lines = whole_log(lb)
         failures = lb.metrics().each("lb_endpoint_connect_failures_total", reason="refused")
     retried = [line for line in lines if len(line["attempts"]) > 1]
     print(
@@ -47,11 +48,21 @@ def test_closed_ports_of_two_of_three_endpoints_fail_no_client(folder: Path) -> 
     assert late_ms[len(late_ms) // 2] < REFUSED_EXTRA_MS_MAX
 
 
+def whole_log(lb: LbProcess) -> list[dict[str, Any]]:
+    """Lines reach the file a moment after the session's end."""
+
+    def complete() -> bool:
+        return len(lb.access_lines()) == lb.metrics().sum("lb_listener_sessions_total")
+
+    eventually(complete, within_s=5, reason="every session is logged")
+    return lb.access()
+
+
 def test_endpoint_that_drops_syns_makes_a_session_one_timeout_late_at_most(folder: Path) -> None:
     port = free_port()
     with endpoint("http", "a", folder) as a, blackhole() as hole:
         pool = {"connect": {"timeout": f"{HOLE_TIMEOUT_MS}ms"}}
-        text = one_pool(port, {"a": a.port, "hole": hole}, pool=pool, workers=2)
+        text = one_pool(port, {"a": a.port, "hole": hole.port}, pool=pool, workers=2)
         with running_lb(text, folder) as lb:
             with exchanges(port, folder, threads=8) as client:
                 throughout(lambda: lb.health("hole") != "DOWN", for_s=3, reason="nobody checks the hole")
@@ -68,21 +79,18 @@ def test_endpoint_that_drops_syns_makes_a_session_one_timeout_late_at_most(folde
 def test_endpoint_that_falls_silent_is_down_in_seconds(how: str, folder: Path) -> None:
     """Stopped, its kernel still answers a connect: only a check that reads an answer can tell."""
     port = free_port()
-    with endpoints("http", "a b", folder) as started, blackhole() as hole:
-        ports = ports_of(started)
+    with endpoints("http", "a b", folder) as started, blackhole(silent=False) as hole:
+        ports = ports_of(started) | ({"b": hole.port} if how == "is cut off" else {})
         check = {"type": "http"} if how == "hangs" else {"type": "tcp"}
-        text = one_pool(port, ports, pool={"check": check}, workers=1)
-        with running_lb(text, folder) as lb:
+        with running_lb(one_pool(port, ports, pool={"check": check}, workers=1), folder) as lb:
+            throughout(lambda: lb.health("b") == "UP", for_s=1.5, reason="b is UP before")
             start_s = time.monotonic()
             if how == "hangs":
                 started["b"].process.signal_group(signal.SIGSTOP)
-                silent = "b"
             else:
-                lb.replace(one_pool(port, ports | {"hole": hole}, pool={"check": check}, workers=1))
-                assert lb.reload()["ok"]
-                silent = "hole"
-            seconds_until(
-                lambda: lb.health(silent) == "DOWN", within_s=2 * SILENT_DOWN_WITHIN_S, reason="it is DOWN"
+                hole.fall_silent()
+            eventually(
+                lambda: lb.health("b") == "DOWN", within_s=2 * SILENT_DOWN_WITHIN_S, reason="it is DOWN"
             )
             print(f"\nan endpoint that {how} is DOWN after {time.monotonic() - start_s:.2f} s")
             with connect(port) as client:

@@ -97,7 +97,7 @@ def test_order_for_an_endpoint_that_does_not_exist_is_refused(folder: Path) -> N
     ):
         done = lb.command("drain", "web/c")
         assert done.returncode == 1, done
-        assert "web/c" in done.stderr
+        assert "no endpoint `c`" in done.stderr
         assert lb.ask("POST", "/api/v1/pools/web/endpoints/c/drain", {})[0] == 404
 
 

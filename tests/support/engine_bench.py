@@ -67,7 +67,9 @@ class EngineBench:
         pipes_max: int = 16,
         log: bool = True,
         host: str = "127.0.0.1",
+        receive_bytes: int = 0,
     ) -> None:
+        """`receive_bytes`: of each client's socket; 0: the kernel's own choice."""
         self.board = board if board is not None else Board.create(1)
         self.ring = Ring.create()
         self.engine = Engine(
@@ -80,6 +82,7 @@ class EngineBench:
         )
         if snapshot is not None:
             self.publish(snapshot)
+        self._receive_bytes = receive_bytes
         self.address = self.listen(7, 0, host)
         self.findings: Counter[int] = Counter()  # what step() returned
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -100,6 +103,8 @@ class EngineBench:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.create_server((host, 0), family=family, backlog=1024) as listening:
             listening.setblocking(False)
+            if self._receive_bytes:
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_bytes)
             for level, name in OPTIONS:
                 listening.setsockopt(level, name, 1)
             self.engine.listen(number, listener, os.dup(listening.fileno()))

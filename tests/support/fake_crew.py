@@ -1,77 +1,130 @@
-"""A crew that does nothing and remembers what it was asked, in order.
-
-`failing` maps a method's name to the exception it raises, once. `slow` holds back every `publish` until it is
-set. What the workers would have is in `snapshot` and `open_binds`.
-"""
+"""A crew of fake workers, and clients that ask who serves them."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import socket
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from lb.core.commands import CloseSessions
 from lb.model.address import Address
 from lb.model.listener import Listener
+from lb.model.record import Record
 from lb.model.snapshot import Snapshot
+from lb.shell.crew import Crew, WorkerSettings
+from tests.support.async_waiting import until
+from tests.support.connecting import is_refused
+from tests.support.fake_board import FakeBoard, FakeRing
+
+SETTINGS = WorkerSettings(layout=1, sessions_max=100, pipes_max=0, access=False, orphan_s=0, drain_s=0)
+ANSWER_S_MAX = 5.0
 
 
-class FakeBound:
-    def __init__(self, crew: FakeCrew, listeners: Sequence[Listener]) -> None:
-        self._crew = crew
-        self.listeners = tuple(listeners)
-        self.is_open = self.is_discarded = False
+class Served(NamedTuple):
+    """What a client is told; `session` stays open until it is closed."""
 
-    def discard(self) -> None:
-        self._crew.journal.append("discard")
-        self._crew.held -= not self.is_open
-        self.is_discarded = True
+    worker: int
+    pid: int
+    listener: int
+    generation: int
+    sockets: int
+    session: socket.socket
 
 
-class FakeCrew:
-    def __init__(self) -> None:
-        self.journal: list[str] = []
-        self.failing: dict[str, Exception] = {}
-        self.slow: asyncio.Event | None = None
-        self.snapshot: Snapshot | None = None
-        self.published: list[int] = []
-        self.open_binds: set[Address] = set()
-        self.held = 0  # bound and neither opened nor discarded
+class FakeCrew(Crew):
+    """`conduct` says how processes behave that start from then on: see tests/support/fake_worker.py."""
 
-    def bind(self, listeners: Sequence[Listener]) -> FakeBound:
-        self._step("bind")
-        self.held += 1
-        return FakeBound(self, listeners)
+    def __init__(self, folder: Path, count: int = 2, **conduct: Any) -> None:
+        self.conduct_path = folder / "conduct.json"
+        self.behave(**conduct)
+        self.board = FakeBoard(count)
+        self.rings = [FakeRing() for _ in range(count)]
+        self.records: list[Record] = []
+        self.failures: list[tuple[int, Mapping[str, int]]] = []
+        self.snapshots_compiled: list[int] = []
+        super().__init__(
+            count=count,
+            cpus=None,
+            board=self.board,
+            rings=self.rings,
+            settings=SETTINGS,
+            compile_snapshot=self.compile,
+            on_failures=lambda endpoint, reasons: self.failures.append((endpoint, reasons)),
+            on_event=self.records.append,
+            worker_command=(sys.executable, "-m", "tests.support.fake_worker", str(self.conduct_path)),
+        )
 
-    async def publish(self, snapshot: Snapshot) -> None:
-        if self.slow is not None:
-            await self.slow.wait()
-        self._step("publish")
-        self.snapshot = snapshot
-        self.published.append(snapshot.generation)
+    def behave(self, **conduct: Any) -> None:
+        self.conduct_path.write_text(json.dumps(conduct))
 
-    def close_sessions(self, command: CloseSessions) -> None:
-        which = "listener" if command.endpoint_id is None else "endpoint"
-        number = command.listener_id if command.endpoint_id is None else command.endpoint_id
-        self._step(f"close {which} {number}")
+    def compile(self, snapshot: Snapshot) -> int:
+        self.snapshots_compiled.append(snapshot.generation)
+        return os.memfd_create("snapshot")
 
-    async def open(self, bound: FakeBound, listener_ids: Mapping[str, int]) -> None:
-        assert not bound.is_discarded
-        self._step("open")
-        bound.is_open = True
-        self.held -= 1
-        self.open_binds |= {address for listener in bound.listeners for address in listener.binds}
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [record.facts for record in self.records if record.event == name]
 
-    async def close_absent(self, listeners: Sequence[Listener]) -> None:
-        self._step("close_absent")
-        self.open_binds &= {address for listener in listeners for address in listener.binds}
+    def states(self) -> list[str]:
+        return [worker.state for worker in self.workers()]
 
-    def _step(self, name: str) -> None:
-        self.journal.append(name)
-        if error := self.failing.pop(name, None):
-            raise error
+    def pids(self) -> list[int]:
+        return [worker.pid for worker in self.workers() if worker.pid is not None]
 
-    def eligible(self) -> set[str]:
-        """Names of the endpoints that workers send sessions to."""
-        assert self.snapshot is not None
-        numbers = {number for pool in self.snapshot.pools if pool for number in pool.eligible}
-        return {line.name for number in numbers if (line := self.snapshot.endpoints[number])}
+    async def serve(self, *listeners: Listener, generation: int = 1) -> None:
+        """As a reload does it. Ids are given in order, from 0."""
+        bound = self.bind(listeners)
+        await self.publish(Snapshot(generation, (), (), ()))
+        await self.open(bound, {listener.name: number for number, listener in enumerate(listeners)})
+        await self.close_absent(listeners)
+
+    async def all_serve(self) -> None:
+        await until(lambda: set(self.states()) == {"serving"}, f"all workers serve: {self.records}")
+
+    async def end(self) -> None:
+        await self.stop()
+        self.board.close()
+        for ring in self.rings:
+            ring.close()
+
+
+async def ask(address: Address) -> Served:
+    """Connect, and be told who serves. Raises OSError; TimeoutError when nobody does."""
+    async with asyncio.timeout(ANSWER_S_MAX):
+        loop = asyncio.get_running_loop()
+        session = socket.socket(socket.AF_INET6 if address.is_ipv6 else socket.AF_INET)
+        session.setblocking(False)
+        try:
+            await loop.sock_connect(session, (address.host, address.port))
+            line = await loop.sock_recv(session, 100)
+        except BaseException:
+            session.close()
+            raise
+        if not line:
+            session.close()
+            raise ConnectionResetError("closed before it was served")
+        return Served(*map(int, line.split()), session=session)
+
+
+async def ask_many(address: Address, count: int = 40) -> list[Served]:
+    """One after the other, each session closed at once. With two workers, that one of them gets none of 40
+    by chance is one in 10^12."""
+    served = []
+    for _ in range(count):
+        served.append(await ask(address))
+        served[-1].session.close()
+    return served
+
+
+async def refuses(address: Address, *, within_s: float = 5.0) -> None:
+    """Wait until a client is refused; one that is ignored tries again by itself, as clients do."""
+    async with asyncio.timeout(within_s):
+        while not await asyncio.to_thread(is_refused, address):
+            pass
+
+
+def workers_of(served: Sequence[Served]) -> set[int]:
+    return {one.worker for one in served}

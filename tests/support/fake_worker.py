@@ -4,6 +4,7 @@
 can change how the next process behaves:
 
     exit      end with this code at once
+    fail_as   a list of workers; who is told to be one of them ends with code 3
     mute      a list of answers that are never given
     refuse    why every snapshot is refused
     linger    stay for ever when told to drain or to stop
@@ -53,6 +54,8 @@ class FakeWorker:
 
     def _do_start(self, message: Message, fds: list[int]) -> None:
         self._index = message["worker"]
+        if self._index in self._conduct.get("fail_as", ()):
+            self._end(3)
         self._board = mmap.mmap(fds[0], 0)
         close_all(fds)
         self._beat()

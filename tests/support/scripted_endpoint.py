@@ -5,7 +5,9 @@ The other two things a test about bytes needs are here too: a reset, and all tha
 
 from __future__ import annotations
 
+import array
 import contextlib
+import fcntl
 import socket
 import struct
 import threading
@@ -16,6 +18,7 @@ from tests.support.ports import free_port
 TIMEOUT_S = 10.0  # of each socket call in a test: far above what loopback needs
 READ_BYTES = 1 << 18
 FIN, RESET = "fin", "reset"
+SIOCOUTQ = 0x5411  # linux/sockios.h
 
 
 class ScriptedEndpoint:
@@ -80,6 +83,13 @@ def size_buffers(sock: socket.socket, receive_bytes: int, send_bytes: int) -> No
 def reset(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
+
+
+def unacknowledged(connection: socket.socket) -> int:
+    """Bytes (and an end of stream) that were sent, and that the peer's kernel has not acknowledged."""
+    count = array.array("i", [0])
+    fcntl.ioctl(connection, SIOCOUTQ, count)
+    return count[0]
 
 
 def read_exactly(connection: socket.socket, size: int) -> bytes:

@@ -175,7 +175,6 @@ class BrainMachine(RuleBasedStateMachine):
     @rule(data=st.data(), at_once=st.booleans())
     def open_a_session(self, data: st.DataObject, at_once: bool) -> None:
         """In a worker that has the last snapshot, or in one that is slow to take it up."""
-        self.slow = [(at_s, old) for at_s, old in self.slow if self.now < at_s + TAKEN_UP_S]
         assert self.snapshot is not None
         snapshot = self.snapshot if at_once or not self.slow else data.draw(st.sampled_from(self.slow))[1]
         ways = [
@@ -295,6 +294,16 @@ class BrainMachine(RuleBasedStateMachine):
             assert names == sorted(
                 v.key.endpoint for v in views.values() if v.eligible and v.key.pool == name
             )
+
+    @invariant()
+    def ids_are_not_freed_while_a_slow_worker_goes_by_them(self) -> None:
+        self.slow = [(at_s, old) for at_s, old in self.slow if self.now < at_s + TAKEN_UP_S]
+        for _, old in self.slow:
+            for line in old.pools:
+                for number in line.eligible if line is not None else ():
+                    was = old.endpoints[number]
+                    assert was is not None
+                    assert self.keys.get(number) == (was.pool, was.name)
 
     @invariant()
     def nobody_removed_outlives_its_drain_in_silence(self) -> None:

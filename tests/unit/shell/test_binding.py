@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,9 +13,11 @@ from lb.model.listener import Keepalive, Listener, TcpOptions
 from lb.shell.binding import Binder, BindError, Bound, Standing
 from tests.support.async_waiting import until
 from tests.support.connecting import accept_all, connect, is_ignored, is_refused
+from tests.support.open_fds import open_fds
 from tests.support.ports import free_port, free_ports
 
 WORKERS = 2
+OPTIONS = TcpOptions()
 
 
 class Bindings(Binder):
@@ -42,7 +43,7 @@ def binder() -> Iterator[Bindings]:
     made.close()
 
 
-def listener(name: str, *ports: int, host: str = "127.0.0.1", tcp: TcpOptions = TcpOptions()) -> Listener:
+def listener(name: str, *ports: int, host: str = "127.0.0.1", tcp: TcpOptions = OPTIONS) -> Listener:
     return Listener(name, tuple(Address(host, port) for port in ports), "pool", tcp=tcp)
 
 
@@ -68,13 +69,13 @@ def serve_all(binder: Binder) -> int:
 
 def test_bind_every_address_listens_and_discard_leaves_nothing(binder: Bindings) -> None:
     ports = free_ports(3)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_fds()
     bound = binder.bind([listener("web", ports[0], ports[1]), listener("api", ports[2])])
     assert len(bound.sockets()) == 3 * WORKERS
     assert not any(is_refused(local(port)) for port in ports)
     bound.discard()
     assert all(is_refused(local(port)) for port in ports)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_fds() == before
 
 
 def test_bind_one_address_taken_opens_none_and_names_listener_address_and_cure(binder: Bindings) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ from lb.shell.control import (
     close_all,
 )
 from tests.support.async_waiting import until
+from tests.support.open_fds import open_fds
 
 Ends = tuple[Channel, Channel]
 
@@ -30,10 +32,6 @@ def ends() -> Iterator[Ends]:
     yield both[0], both[1]
     for end in both:
         end.close()
-
-
-def open_fds() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def fill(channel: Channel) -> int:
@@ -120,7 +118,7 @@ def test_channel_queued_message_outlives_the_senders_descriptor(ends: Ends) -> N
         here._writable()
     message, fds = received[-1]
     assert message == {"type": "last"}
-    assert "queued" in os.readlink(f"/proc/self/fd/{fds[0]}")
+    assert "queued" in str(Path(f"/proc/self/fd/{fds[0]}").readlink())
     close_all(fds)
 
 

@@ -95,6 +95,11 @@ def test_sessions_max_wish_above_is_lowered_with_a_warning() -> None:
     assert str(carried * 2) in warning
 
 
+def test_sessions_max_few_descriptors_are_not_all_kept_for_pipes() -> None:
+    """256 descriptors: the pipes that the allowance permits would have left room for one session."""
+    assert sessions_max(config(), 256, 1)[0] > 50
+
+
 def test_sessions_max_hardly_any_descriptors_is_still_one() -> None:
     assert sessions_max(config(), 64, 2)[0] == 1
 
@@ -116,9 +121,9 @@ def test_pipes_max_allowance_is_shared_by_the_workers(
     tmp_path: Path, soft: str, workers: int, expected: int
 ) -> None:
     write(tmp_path / "proc/sys/fs/pipe-user-pages-soft", soft)
-    assert pipes_max(workers, tmp_path) == expected
+    assert pipes_max(workers, 20000, tmp_path) == expected
     if soft != "0":
-        assert workers * pipes_max(workers, tmp_path) * 64 < int(soft)
+        assert workers * pipes_max(workers, 20000, tmp_path) * 64 < int(soft)
 
 
 # ---- CPUs ----

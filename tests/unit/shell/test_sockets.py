@@ -14,7 +14,7 @@ import pytest
 from lb.model.address import Address
 from lb.model.listener import Keepalive, TcpOptions
 from lb.shell.sock_diag import accept_queue, handshakes
-from lb.shell.sockets import ListeningGroup, bound_socket, claim
+from lb.shell.sockets import ListeningGroup, claim
 from tests.support.async_waiting import until
 from tests.support.connecting import (
     accept_all,
@@ -25,6 +25,7 @@ from tests.support.connecting import (
     is_refused,
     needs_ipv6,
 )
+from tests.support.open_fds import open_fds
 from tests.support.ports import free_port
 
 LOOPBACK = Address("127.0.0.1", 0)
@@ -71,11 +72,11 @@ def test_group_before_it_listens_clients_are_refused() -> None:
 
 
 def test_group_that_cannot_be_bound_leaves_nothing_behind(group: ListeningGroup) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_fds()
     with pytest.raises(OSError) as refused:
         ListeningGroup(Address("192.0.2.1", 80), TcpOptions(), 3)
     assert refused.value.errno == errno.EADDRNOTAVAIL
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_fds() == before
 
 
 def test_group_numbers_of_sockets_are_never_used_again() -> None:

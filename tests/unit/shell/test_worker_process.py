@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from lb.shell.control import Message
-from lb.shell.worker_process import SUPERVISOR_SIGNALS, WorkerProcess, ending
+from lb.shell.worker_process import SUPERVISOR_SIGNALS, Answer, WorkerProcess, ending
 from tests.support.async_waiting import until
+from tests.support.open_fds import open_fds
 from tests.support.source import ROOT
 
 # What the child runs: it has its end of the channel in `channel`.
@@ -22,21 +23,30 @@ import os, signal, socket, sys, time
 sys.path.insert(0, sys.argv[1])
 from lb.shell.control import Channel
 channel = Channel(socket.socket(fileno=int(sys.argv[2])))
+heard = []
 def hear():
-    while not (received := channel.receive()): signal.sigtimedwait((), 0.005)
-    return received[0][0]
+    while not heard:
+        heard.extend(message for message, _ in channel.receive())
+        signal.sigtimedwait((), 0.005)
+    return heard.pop(0)
 """
 STAY = "signal.sigtimedwait((), 60)"
 
 
-@contextmanager
-def child(program: str, cpu: int | None = None) -> Iterator[tuple[WorkerProcess, list[Message]]]:
+@asynccontextmanager
+async def child(program: str, cpu: int | None = None) -> AsyncIterator[tuple[WorkerProcess, list[Message]]]:
     heard: list[Message] = []
     process = WorkerProcess((sys.executable, "-c", PRELUDE + program, str(ROOT)), cpu, heard.append)
     try:
         yield process, heard
     finally:
         process.kill()
+        await ended(process)
+
+
+async def answered(answer: Answer) -> Message | None:
+    await until(answer.done, "it answered")
+    return answer.result()
 
 
 async def ended(process: WorkerProcess) -> int:
@@ -54,7 +64,7 @@ def field(pid: int, name: str) -> str:
 
 async def test_process_is_born_with_the_supervisors_signals_blocked() -> None:
     """The trap: a SIGINT to the process group kills a worker that has not got to ignoring it yet."""
-    with child(STAY) as (process, _):
+    async with child(STAY) as (process, _):
         blocked = int(field(process.pid, "SigBlk"), 16)
         assert all(blocked & 1 << number - 1 for number in SUPERVISOR_SIGNALS)
         assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(SUPERVISOR_SIGNALS)
@@ -64,21 +74,22 @@ async def test_process_has_no_other_descriptor_than_its_channel() -> None:
     """The trap: a worker that inherits another's channel never lets it see its end."""
     fd = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(fd, True)
-    report = "channel.send({'type': 'fds', 'fds': sorted(map(int, os.listdir('/proc/self/fd')))[3:]})"
-    with child(report) as (_, heard), child(report):
+    report = "fds = os.listdir('/proc/self/fd'); channel.send({'type': 'fds', 'count': len(fds)})"
+    async with child(report) as (_, heard), child(report):
         await until(lambda: heard, "it told its descriptors")
     os.close(fd)
-    assert len(heard[0]["fds"]) == 2  # the channel, and the folder it is listing
+    assert heard[0]["count"] == 5  # the standard three, the channel, and the folder it is listing
 
 
 async def test_process_reads_nothing_from_the_terminal() -> None:
-    with child("channel.send({'type': 'input', 'input': os.readlink('/proc/self/fd/0')})") as (_, heard):
+    report = "channel.send({'type': 'input', 'input': os.readlink('/proc/self/fd/0')})"
+    async with child(report) as (_, heard):
         await until(lambda: heard, "it told where its input comes from")
     assert heard[0]["input"] == "/dev/null"
 
 
 async def test_process_keeps_uvloop_from_io_uring() -> None:
-    with child("channel.send({'type': 'is', 'is': os.environ['UV_USE_IO_URING']})") as (_, heard):
+    async with child("channel.send({'type': 'is', 'is': os.environ['UV_USE_IO_URING']})") as (_, heard):
         await until(lambda: heard, "it told its environment")
     assert heard[0]["is"] == "0"
 
@@ -86,18 +97,18 @@ async def test_process_keeps_uvloop_from_io_uring() -> None:
 async def test_process_pinned_runs_on_its_cpu_and_we_on_ours() -> None:
     before = os.sched_getaffinity(0)
     cpu = max(before)
-    with child(STAY, cpu) as (process, _):
+    async with child(STAY, cpu) as (process, _):
         assert os.sched_getaffinity(process.pid) == {cpu}
         assert os.sched_getaffinity(0) == before
 
 
 async def test_process_that_cannot_be_spawned_raises_and_leaves_nothing() -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_fds()
     with pytest.raises(FileNotFoundError):
         WorkerProcess(("/nowhere/python",), None, lambda message: None)
     with pytest.raises(OSError, match="Invalid argument"):
         WorkerProcess((sys.executable,), 1023, lambda message: None)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_fds() == before
 
 
 # ---- Life ----
@@ -108,18 +119,18 @@ async def test_process_answers_are_told_apart_by_their_number() -> None:
 for _ in range(2): hear()
 for number in (2, 1): channel.send({'type': 'published', 'generation': number})
 """
-    with child(program) as (process, heard):
+    async with child(program) as (process, heard):
         first = process.ask({"type": "publish"}, answer="published", number=1)
         second = process.ask({"type": "publish"}, answer="published", number=2)
-        assert await second == {"type": "published", "generation": 2}
-        assert await first == {"type": "published", "generation": 1}
+        assert await answered(second) == {"type": "published", "generation": 2}
+        assert await answered(first) == {"type": "published", "generation": 1}
         assert heard == []
 
 
 async def test_process_refusal_answers_the_question_too() -> None:
     program = "hear(); channel.send({'type': 'refused', 'generation': 3, 'why': 'unsound'})"
-    with child(program) as (process, _):
-        answer = await process.ask({"type": "publish"}, answer="published", number=3)
+    async with child(program) as (process, _):
+        answer = await answered(process.ask({"type": "publish"}, answer="published", number=3))
         assert answer is not None
         assert answer["why"] == "unsound"
 
@@ -128,20 +139,20 @@ async def test_process_refusal_answers_the_question_too() -> None:
 
 
 async def test_process_that_dies_leaves_no_zombie_and_no_question_open() -> None:
-    before = len(os.listdir("/proc/self/fd"))
-    with child(STAY) as (process, _):
+    before = open_fds()
+    async with child(STAY) as (process, _):
         answer = process.ask({"type": "publish"}, answer="published", number=1)
         os.kill(process.pid, signal.SIGSEGV)
         assert await ended(process) == -signal.SIGSEGV
-        assert await answer is None
+        assert answer.result() is None
         assert not Path(f"/proc/{process.pid}").exists()
-        assert await process.ask({"type": "publish"}, answer="published", number=2) is None
+        assert process.ask({"type": "publish"}, answer="published", number=2).result() is None
         process.tell({"type": "stop"})
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_fds() == before
 
 
 async def test_process_last_words_are_heard_before_its_end() -> None:
-    with child("hear(); channel.send({'type': 'drained', 'cut': 7}); os._exit(0)") as (process, _):
+    async with child("hear(); channel.send({'type': 'drained', 'cut': 7}); os._exit(0)") as (process, _):
         answer = process.ask({"type": "drain"}, answer="drained")
         assert await ended(process) == 0
         assert answer.result() == {"type": "drained", "cut": 7}
@@ -149,17 +160,17 @@ async def test_process_last_words_are_heard_before_its_end() -> None:
 
 async def test_process_that_closes_its_channel_may_end_by_itself() -> None:
     """The trap: an interpreter that is killed while it tears itself down loses its exit code."""
-    with child("channel.close(); signal.sigtimedwait((), 0.1); sys.exit(70)") as (process, _):
+    async with child("channel.close(); signal.sigtimedwait((), 0.1); sys.exit(70)") as (process, _):
         assert await ended(process) == 70
 
 
 async def test_process_that_closes_its_channel_and_stays_is_killed() -> None:
-    with child("channel.close();" + STAY) as (process, _):
+    async with child("channel.close();" + STAY) as (process, _):
         assert await ended(process) == -signal.SIGKILL
 
 
 async def test_process_that_talks_nonsense_is_killed() -> None:
-    with child("channel._sock.send(b'nonsense');" + STAY) as (process, _):
+    async with child("channel._sock.send(b'nonsense');" + STAY) as (process, _):
         assert await ended(process) == -signal.SIGKILL
 
 
