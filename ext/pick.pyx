@@ -32,7 +32,11 @@ cdef verdict_t verdict(engine_t* e, const session_t* s, uint32_t endpoint) noexc
 
 
 cdef uint32_t round_robin(engine_t* e, const pool_t* pool, const session_t* s) noexcept nogil:
-    """The schedule holds the weights; the cursor is one for all workers, so their turns make one round."""
+    """The schedule holds the weights; the cursor is one for all workers, so their turns make one round.
+
+    A further attempt begins anywhere: if it took a turn too, every first attempt of two endpoints would go to
+    the one that fails.
+    """
     cdef const uint32_t* schedule = e.table.ids + pool.schedule_first
     cdef uint32_t count = pool.schedule_count
     cdef uint32_t step, endpoint
@@ -41,7 +45,7 @@ cdef uint32_t round_robin(engine_t* e, const pool_t* pool, const session_t* s) n
     cdef verdict_t found
     if count == 0:
         return PICK_NONE
-    at = fetch_and_count(&e.board.cursors[(pool - e.table.pools) * 8])
+    at = draw(e) if s.attempts else fetch_and_count(&e.board.cursors[(pool - e.table.pools) * 8])
     for step in range(min(count, <uint32_t>SCHEDULE_STEPS_MAX)):
         endpoint = schedule[(at + step) % count]
         found = verdict(e, s, endpoint)

@@ -63,13 +63,16 @@ cdef void welcome(engine_t* e, listening_t* l) noexcept nogil:
                 return
             if errno == EAGAIN:
                 return
+            if errno == EINVAL:  # it listens no more, which would be reported for ever; unlisten() will follow
+                epoll_ctl(e.epfd, EPOLL_CTL_DEL, l.fd, NULL)
+                return
             continue  # that client's own misfortune (ECONNABORTED, EPROTO, ...): the next one
         begin(e, s, fd, l.listener, line)
 
 
 cdef bint has_room(engine_t* e, uint32_t listener) noexcept nogil:
     cdef uint32_t sessions_max
-    if listener >= e.table.header.listeners_count or not e.table.listeners[listener].present:
+    if e.table.header == NULL or listener >= e.table.header.listeners_count or not e.table.listeners[listener].present:
         return False
     sessions_max = e.table.listeners[listener].sessions_max
     return (e.slots_used < e.slots_max
@@ -83,10 +86,10 @@ cdef void pause(engine_t* e, listening_t* l) noexcept nogil:
         return
     epoll_ctl(e.epfd, EPOLL_CTL_DEL, l.fd, NULL)
     l.paused = 1
+    if e.paused_count == 0:
+        e.resume_ms = e.now_ms + RESUME_AFTER_MS
     e.paused_count += 1
     e.cell.accept_paused_total += 1
-    e.room_made = False
-    e.resume_ms = e.now_ms + RESUME_AFTER_MS
 
 
 cdef void resume_paused(engine_t* e) noexcept nogil:
@@ -263,6 +266,8 @@ cdef void on_event(engine_t* e, session_t* s, int side, uint32_t events) noexcep
         if events & EPOLLPRI:
             here.flags = (here.flags | URGENT) & ~STREAM
     if s.state == RELAYING:
+        if events & EPOLLERR:  # what was received before is still handed on, but a reader that stopped is not awaited
+            sooner(e, s, e.now_ms + s.reset_linger_ms)
         if e.moved_bytes >= e.moved_until:
             queue_ready(e, s)
             return
@@ -473,17 +478,20 @@ cdef void on_deadline(engine_t* e, session_t* s) noexcept nogil:
 
 
 cdef void check_idle(engine_t* e, session_t* s) noexcept nogil:
-    cdef bint half = (s.side[CLIENT].flags | s.side[UPSTREAM].flags) & SHUT
-    cdef uint32_t limit_ms = s.half_close_ms if half else s.idle_ms
+    cdef uint8_t flags = s.side[CLIENT].flags | s.side[UPSTREAM].flags
+    cdef bint half = flags & SHUT
+    cdef uint32_t limit_ms = s.reset_linger_ms if flags & FAILED else s.half_close_ms if half else s.idle_ms
     if not s.settled and s.listener < e.table.header.listeners_count:
         s.settled = 1
         keep_alive(s.side[UPSTREAM].fd, &e.table.listeners[s.listener])
-    if limit_ms == 0:
+    if limit_ms == 0 and not flags & FAILED:
         return
     if e.now_ms < s.active_ms + limit_ms:
         set_deadline(e, s, s.active_ms + limit_ms)
         return
-    if has_kept(&s.side[CLIENT]) or has_kept(&s.side[UPSTREAM]):
+    if flags & FAILED:
+        pass_reset(e, s, CLIENT if s.side[CLIENT].flags & FAILED else UPSTREAM)
+    elif has_kept(&s.side[CLIENT]) or has_kept(&s.side[UPSTREAM]):
         cut(e, s, REASON_HALF_CLOSE_TIMEOUT if half else REASON_IDLE_TIMEOUT)
     else:
         end(e, s, REASON_HALF_CLOSE_TIMEOUT if half else REASON_IDLE_TIMEOUT, BY_LB)

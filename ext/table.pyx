@@ -119,7 +119,7 @@ cdef class Compiler:
             put_address(&out.address, line.address)
         return (<char*>&out)[:sizeof(out)]
 
-    cdef text_t put(self, str text):
+    cdef text_t put(self, str text) except *:
         cdef text_t out
         known = self.texts.get(text)
         if known is None:

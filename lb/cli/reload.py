@@ -26,7 +26,7 @@ def reload(socket: SocketOption = None, config: ConfigOption = None, as_json: Js
 
 
 def accepted(body: Json) -> str:
-    changed = body["changed"] or ["nothing changed"]
+    changed = body["changed"] or ["nothing to change: what the file says is in effect"]
     warnings = [f"warning: {warning}" for warning in body["warnings"]]
     return "\n".join([*changed, *warnings, f"generation {body['generation']}"])
 

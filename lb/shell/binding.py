@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from lb.model.address import Address
 from lb.model.listener import Listener
+from lb.shell.lookout import Lookout
 from lb.shell.sockets import ListeningGroup, claim
 
 SUGGESTIONS = {
@@ -106,6 +107,7 @@ class Binder:
         self._on_ended = on_ended
         self._standing: dict[Place, Standing] = {}
         self._leaving: dict[Place, Leaving] = {}
+        self._lookout = Lookout()
 
     def groups(self) -> list[Standing]:
         """All that workers are to accept from: those that leave are being emptied by them."""
@@ -181,7 +183,7 @@ class Binder:
         self._standing.clear()
         self._leaving.clear()
         for standing in gone:
-            lost = standing.group.waiting()
+            lost = standing.group.queued()
             standing.group.close()
             self._on_ended(standing, lost)
 
@@ -197,7 +199,7 @@ class Binder:
         self._leaving[place] = Leaving(standing, asyncio.create_task(self._end(place, standing)))
 
     async def _end(self, place: Place, standing: Standing) -> None:
-        lost = await standing.group.end()
+        lost = await standing.group.end(self._lookout)
         del self._leaving[place]
         self._on_ended(standing, lost)
 

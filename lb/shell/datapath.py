@@ -163,7 +163,7 @@ class AccessWriter:
 
     def reopen(self) -> None:
         """After the file was moved away (USR1). Raises OSError; then the former file goes on."""
-        if self._path is None:
+        if self._path is None or self._fd == -1:
             return
         fresh = open_log(self._path)
         # The writer may be in the middle of a write: its descriptor's number stays, and names the new file.
@@ -174,7 +174,12 @@ class AccessWriter:
         """Writes what the rings hold and ends. False: the reader or the disk did not take it in time."""
         self._writer.stop()
         self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        if self._thread.is_alive():
+            return False
+        if self._path is not None and self._fd != -1:
+            os.close(self._fd)
+            self._fd = -1
+        return True
 
     @property
     def written_bytes(self) -> int:

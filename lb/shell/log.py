@@ -139,7 +139,11 @@ class _LibraryHandler(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        facts = {"logger": record.name, "message": record.getMessage()}
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):  # the words and the values do not fit: a defect of the library
+            message = f"{record.msg!r} {record.args!r}"
+        facts = {"logger": record.name, "message": message}
         if record.exc_info:
             facts["exception"] = logging.Formatter().formatException(record.exc_info)
         level = "error" if record.levelno >= logging.ERROR else "warning"

@@ -78,7 +78,7 @@ def drop_privileges(
         raise PrivilegeError(f"user: only root can become {user!r}; lb was started as {running!r}")
     owned: list[Path | int] = [*folders, *(sock.fileno() for sock in sockets)]
     for one in owned:
-        give(one, wanted)
+        give(one, user, wanted)
     may_bind = has_capability(CAP_NET_BIND_SERVICE)
     prctl(PR_SET_KEEPCAPS, 1)
     os.initgroups(user, wanted.group_id)
@@ -90,11 +90,13 @@ def drop_privileges(
     return wanted
 
 
-def give(owned: Path | int, to: Identity) -> None:
+def give(owned: Path | int, user: str, to: Identity) -> None:
+    """A folder, or an open descriptor."""
     try:
         os.chown(owned, to.user_id, to.group_id)
     except OSError as error:
-        raise PrivilegeError(f"user: cannot give {owned} to {to}: {error.strerror}") from error
+        what = f"descriptor {owned}" if isinstance(owned, int) else owned
+        raise PrivilegeError(f"user: cannot give {what} to {user!r}: {error.strerror}") from error
 
 
 def has_capability(capability: int) -> bool:

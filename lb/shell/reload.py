@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,8 @@ class ConfigState:
 
 
 class Reloads:
-    """`on_config` is told each configuration that now runs in the place of another."""
+    """`before_read` comes before the file is read. `on_config` is told each configuration that runs in the
+    place of another."""
 
     def __init__(
         self,
@@ -84,11 +85,13 @@ class Reloads:
         crew: Crew,
         emit: Callable[[Record], None],
         on_config: Callable[[Config], None],
+        before_read: Callable[[], Awaitable[None]],
         read: Callable[[Path], Loaded] = load,
     ) -> None:
         self.state = state
         self._performer, self._publisher, self._crew = performer, publisher, crew
-        self._emit, self._on_config, self._read = emit, on_config, read
+        self._emit, self._on_config = emit, on_config
+        self._before_read, self._read = before_read, read
         self._turn = asyncio.Lock()
         self._next: asyncio.Task[Outcome] | None = None
         self._closed = False
@@ -125,9 +128,11 @@ class Reloads:
     async def _reload(self) -> Outcome:
         if self._closed:
             return self._refused([self._problem("lb is draining; nothing is loaded any more")])
-        loaded = await asyncio.to_thread(self._read, self.state.path)
         running = self._performer.brain.config
-        assert running is not None, "the start comes before any reload"
+        if running is None:
+            return self._refused([self._problem("lb is still starting; what the file says now comes after")])
+        await self._before_read()
+        loaded = await asyncio.to_thread(self._read, self.state.path)
         differing = diff(running, loaded.config, file=str(self.state.path))
         config = apply_kept(running, loaded.config)
         if config == running:
@@ -154,7 +159,7 @@ class Reloads:
         await self._crew.close_absent(config.listeners)
 
     async def _undo(self, running: Config) -> None:
-        """If publishing is what fails, it fails again; but workers never left `running`, and the brain is back."""
+        """If publishing is what failed, it may fail again; then workers never left `running`."""
         try:
             await self._commit(running, self._crew.bind(running.listeners))
         except Exception as error:

@@ -30,7 +30,6 @@ from lb.shell.feed import Feed
 from lb.shell.privileges import PrivilegeError, drop_privileges
 from lb.shell.publisher import PublishFailed
 from lb.shell.supervisor import Supervisor
-from lb.shell.watcher import Watcher
 
 STDOUT = 1
 WRITE_OUT_S_MAX = 0.5  # for what the logs still hold at the end; a stuck reader gets no more
@@ -43,6 +42,8 @@ class CannotStart(Exception):
 
 class Runner:
     """`serving` is set once every listener accepts; `feed` has the events from the beginning."""
+
+    _supervisor: Supervisor  # once the file was read
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,22 +60,23 @@ class Runner:
         loaded = load(self.path)
         async with AsyncExitStack() as down:
             down.callback(signals.block)  # an impatient third one must not break the end off
-            supervisor = Supervisor(self.path, loaded, self.feed)
-            self._handle_signals(supervisor)
+            self._supervisor = Supervisor(self.path, loaded, self.feed, self._reload)
+            self._handle_signals()
             try:
-                is_up = await completed(self._up(supervisor, loaded.config, down), unless=self._stop)
+                is_up = await completed(self._up(loaded.config, down), unless=self._stop)
             except (BindError, CannotListen, CrewError, OSError, PrivilegeError, PublishFailed) as error:
                 raise CannotStart(str(error)) from error
             if is_up:
-                self._serve(supervisor)
+                self._serve()
                 await self._stop.wait()
-                await completed(self._drain(supervisor), unless=self._stop_now)
+                await completed(self._drain(), unless=self._stop_now)
         return self._exit_code
 
     # ---- Up ------------------------------------------------------------------------------------------
 
-    async def _up(self, supervisor: Supervisor, config: Config, down: AsyncExitStack) -> None:
+    async def _up(self, config: Config, down: AsyncExitStack) -> None:
         """Each part is put on `down` before it starts: it may be interrupted half-way."""
+        supervisor = self._supervisor
         down.callback(supervisor.board.close)
         folder = make_folder(Path(config.runtime_dir))
         bound = supervisor.crew.bind(config.listeners)
@@ -97,31 +99,26 @@ class Runner:
         await supervisor.crew.start()
         down.push_async_callback(supervisor.probes.stop)
         down.callback(supervisor.performer.stop)
-        publishing = self._in_background(supervisor, supervisor.publisher.run(), needed=True)
+        publishing = self._in_background(supervisor.publisher.run(), needed=True)
         down.callback(publishing.cancel)
         await supervisor.reloads.start(config, bound)
-        watcher = Watcher(
-            self.path,
-            lambda: self._reload(supervisor),
-            seen=supervisor.file.hash,
-            on_record=supervisor.emit,
-        )
-        down.push_async_callback(watcher.stop)
-        await watcher.start()
+        down.push_async_callback(supervisor.watcher.stop)
+        await supervisor.watcher.start()
 
-    def _handle_signals(self, supervisor: Supervisor) -> None:
+    def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: tell_failure(supervisor, context))
+        loop.set_exception_handler(lambda _, context: tell_failure(self._supervisor, context))
         signals.handle(
             loop,
-            on_reload=lambda: self._reload(supervisor),
+            on_reload=self._reload,
             on_stop=lambda: (self._stop_now if self._stop.is_set() else self._stop).set(),
-            on_reopen=lambda: self._reopen(supervisor),
+            on_reopen=self._reopen,
         )
 
     # ---- Serve ---------------------------------------------------------------------------------------
 
-    def _serve(self, supervisor: Supervisor) -> None:
+    def _serve(self) -> None:
+        supervisor = self._supervisor
         supervisor.state = "running"
         for warning in (*supervisor.file.warnings, *supervisor.warnings):
             supervisor.emit(Record("config_warned", "warning", {"warning": warning}))
@@ -129,30 +126,28 @@ class Runner:
         systemd.notify(systemd.READY)
         self.serving.set()
 
-    def _reload(self, supervisor: Supervisor) -> None:
+    def _reload(self) -> None:
         async def once_up() -> None:
             await self.serving.wait()
-            await supervisor.reload()
+            await self._supervisor.reload()
 
-        self._in_background(supervisor, once_up())
+        self._in_background(once_up())
 
-    def _reopen(self, supervisor: Supervisor) -> None:
+    def _reopen(self) -> None:
         if self._access is None:
             return
         try:
             self._access.reopen()
         except OSError as error:
-            supervisor.emit(Record("access_log_not_reopened", "error", {"error": str(error)}))
+            self._supervisor.emit(Record("access_log_not_reopened", "error", {"error": str(error)}))
 
-    def _in_background(
-        self, supervisor: Supervisor, work: Coroutine[Any, Any, None], *, needed: bool = False
-    ) -> asyncio.Task[None]:
+    def _in_background(self, work: Coroutine[Any, Any, None], *, needed: bool = False) -> asyncio.Task[None]:
         """A failure is told. Where lb cannot do without, it drains and ends: whoever started it can again."""
 
         def ended(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             if not task.cancelled() and (error := task.exception()):
-                supervisor.tell_bug(str(task.get_coro()), error)
+                self._supervisor.tell_bug(str(task.get_coro()), error)
                 if needed:
                     self._exit_code = DEFECT
                     self._stop.set()
@@ -164,7 +159,8 @@ class Runner:
 
     # ---- Down ----------------------------------------------------------------------------------------
 
-    async def _drain(self, supervisor: Supervisor) -> None:
+    async def _drain(self) -> None:
+        supervisor = self._supervisor
         shutdown = supervisor.config.shutdown
         supervisor.state = "draining"
         systemd.notify(systemd.STOPPING)
@@ -187,7 +183,7 @@ def make_folder(path: Path) -> Path:
             path.mkdir(parents=True, exist_ok=True)
             path.chmod(0o755)  # whatever the umask: others pass through to the admin socket
     except OSError as error:
-        why = f"runtime_dir: {path} cannot be made: {error.strerror}"
+        why = f"runtime_dir: cannot make {path}: {error.strerror}"
         raise CannotStart(f"{why}; set runtime_dir to a folder that this user may write") from error
     return path
 
@@ -199,7 +195,7 @@ def open_access_log(supervisor: Supervisor, where: str) -> AccessWriter:
         else:
             writer = AccessWriter(supervisor.rings, path=where)
     except OSError as error:
-        raise CannotStart(f"log.access: {where} cannot be opened: {error.strerror}") from error
+        raise CannotStart(f"log.access: cannot open {where}: {error.strerror}") from error
     writer.start()
     return writer
 

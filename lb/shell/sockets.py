@@ -16,19 +16,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from lb.model.address import Address
 from lb.model.listener import TcpOptions
-from lb.shell.sock_diag import accept_queue, handshakes
+from lb.shell.lookout import Lookout
+from lb.shell.sock_diag import accept_queue, at
 from lb.shell.steering import admit_handshakes, refuse_handshakes, steer
 
 EMPTY_S_MAX = 10.0
-POLL_S_MIN, POLL_S_MAX = 0.01, 0.2  # one poll of sock_diag walks every TCP socket of the machine
+SETTLE_S = 0.002  # a SYN that was let in before may be on its way into the table, on another CPU
+POLL_S_MIN, POLL_S_MAX = 0.01, 0.2
 
 NUMBERS = itertools.count(1)
 
@@ -75,37 +76,37 @@ class ListeningGroup:
         for member in self.sockets:
             member.sock.listen(options.backlog)  # on a listening socket it only changes the length
 
-    def give_to(self, user_id: int, group_id: int) -> None:
-        """A socket joins a group only if both have one owner, and one made after `setuid` has a new one."""
-        for member in self.sockets:
-            os.fchown(member.sock.fileno(), user_id, group_id)
-
-    async def shrink(self, empty_s_max: float = EMPTY_S_MAX) -> int:
+    async def shrink(self, lookout: Lookout, empty_s_max: float = EMPTY_S_MAX) -> int:
         """Close the last index. Returns how many connections it took with it: 0 unless time ran out."""
         last = self.sockets[-1]
         if len(self.sockets) == 1:
             raise ValueError(f"{self.address}: the last socket of a group does not shrink, it ends")
         steer(last.sock, len(self.sockets) - 1)
-        await asyncio.sleep(POLL_S_MIN)  # a SYN that was steered before may be on its way into the table
-        under_way = handshakes(self.address)
+        await asyncio.sleep(SETTLE_S)
+        steered_before = at(self.address, await lookout.look())
 
-        def waiting() -> int:
-            return len(under_way & handshakes(self.address)) + accept_queue(last.sock)
+        async def waiting() -> int:
+            return len(steered_before & await lookout.look()) + accept_queue(last.sock)
 
         left = await emptied(waiting, empty_s_max)
         self.sockets.pop()
         shut(last.sock)
         return left
 
-    async def end(self, empty_s_max: float = EMPTY_S_MAX) -> int:
+    async def end(self, lookout: Lookout, empty_s_max: float = EMPTY_S_MAX) -> int:
         """Admit nobody, wait until it is empty, then end every copy of every socket, whoever holds it.
 
         Returns how many connections were lost: 0 unless time ran out. May be cancelled: see `readmit`.
         """
         for member in self.sockets:
             refuse_handshakes(member.sock)
-        await asyncio.sleep(POLL_S_MIN)
-        left = await emptied(self.waiting, empty_s_max)
+        await asyncio.sleep(SETTLE_S)
+
+        async def waiting() -> int:
+            # In this order: what leaves the first place between the two looks is seen in the second.
+            return len(at(self.address, await lookout.look())) + self.queued()
+
+        left = await emptied(waiting, empty_s_max)
         self.close()
         return left
 
@@ -114,10 +115,9 @@ class ListeningGroup:
         for member in self.sockets:
             admit_handshakes(member.sock)
 
-    def waiting(self) -> int:
-        """Connections that began and that no worker has accepted yet."""
-        # In this order: what leaves the first place between the two looks is seen in the second.
-        return len(handshakes(self.address)) + sum(accept_queue(member.sock) for member in self.sockets)
+    def queued(self) -> int:
+        """Connections that no worker has accepted yet."""
+        return sum(accept_queue(member.sock) for member in self.sockets)
 
     def close(self) -> None:
         """At once, whatever waits. Copies in workers stop accepting too."""
@@ -146,7 +146,7 @@ def claim(address: Address) -> None:
 
 def bound_socket(address: Address, *, reuse_port: bool) -> socket.socket:
     family, kind, protocol, _, name = socket.getaddrinfo(
-        address.host,
+        address.host.encode(),  # as text, it would import the codec of international names
         address.port,
         type=socket.SOCK_STREAM,
         flags=socket.AI_NUMERICHOST | socket.AI_PASSIVE,
@@ -168,11 +168,11 @@ def bound_socket(address: Address, *, reuse_port: bool) -> socket.socket:
     return sock
 
 
-async def emptied(waiting: Callable[[], int], s_max: float) -> int:
+async def emptied(waiting: Callable[[], Awaitable[int]], s_max: float) -> int:
     """Wait until `waiting()` is 0, at most `s_max`. Returns what it was last."""
     loop = asyncio.get_running_loop()
     deadline, pause_s = loop.time() + s_max, POLL_S_MIN
-    while (left := waiting()) and loop.time() < deadline:
+    while (left := await waiting()) and loop.time() < deadline:
         await asyncio.sleep(min(pause_s, max(deadline - loop.time(), 0)))
         pause_s = min(pause_s * 2, POLL_S_MAX)
     return left

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
+from contextlib import suppress
 
 # include/uapi/asm-generic/socket.h
 SO_ATTACH_FILTER = 26
@@ -64,8 +65,9 @@ def refuse_handshakes(sock: socket.socket) -> None:
 
 
 def admit_handshakes(sock: socket.socket) -> None:
-    """Undo `refuse_handshakes`."""
-    sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+    """Undo `refuse_handshakes`, if it was done."""
+    with suppress(FileNotFoundError):
+        sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
 
 
 def attach(sock: socket.socket, option: int, program: tuple[Instruction, ...]) -> None:

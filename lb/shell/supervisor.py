@@ -10,7 +10,7 @@ import os
 import random
 import time
 import traceback
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from lb.config import Loaded
@@ -32,6 +32,7 @@ from lb.shell.probes import Probes
 from lb.shell.publisher import Publisher
 from lb.shell.reload import ConfigState, Reloads
 from lb.shell.status import status
+from lb.shell.watcher import Watcher
 
 NOTHING_YET = Config(listeners=(), pools=())
 
@@ -41,7 +42,7 @@ class Supervisor:
 
     log: Log  # from open_log() on
 
-    def __init__(self, path: Path, loaded: Loaded, feed: Feed) -> None:
+    def __init__(self, path: Path, loaded: Loaded, feed: Feed, on_file_changed: Callable[[], None]) -> None:
         config, loop = loaded.config, asyncio.get_running_loop()
         self.state = "starting"
         self.started_at = time.time()
@@ -89,8 +90,15 @@ class Supervisor:
             last=LastReload(success=True, at=self.started_at),
             warnings=tuple(map(str, loaded.warnings)),
         )
+        self.watcher = Watcher(path, on_file_changed, seen=loaded.text_hash, on_record=self.emit)
         self.reloads = Reloads(
-            self.file, self.performer, self.publisher, self.crew, self.emit, self._config_changed
+            self.file,
+            self.performer,
+            self.publisher,
+            self.crew,
+            self.emit,
+            on_config=self._config_changed,
+            before_read=self.watcher.note,
         )
 
     def open_log(self) -> None:

@@ -51,6 +51,10 @@ class Watcher:
             )
         self._task = asyncio.create_task(self._run(), name="config watcher")
 
+    async def note(self) -> None:
+        """Somebody is about to load the file: what it says now is no news, what it said before is again."""
+        self._seen = await self._read() or self._seen
+
     async def stop(self) -> None:
         self._stopping.set()
         if self._task is not None:

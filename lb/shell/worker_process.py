@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from lb.shell.control import Channel, ChannelClosed, Message, close_all
 
@@ -52,8 +52,7 @@ class WorkerProcess:
         self._loop = asyncio.get_running_loop()
         self._on_message = on_message
         self._asked: defaultdict[tuple[str, int], deque[Answer]] = defaultdict(deque)
-        self._process, ours = spawn(command, cpu)
-        self._pidfd = os.pidfd_open(self._process.pid)
+        self._process, self._pidfd, ours = spawn(command, cpu)
         self._channel = Channel(ours)
         self._channel.attach(self._loop, self._received, self._channel_lost)
         self._loop.add_reader(self._pidfd, self._ended)
@@ -121,10 +120,14 @@ class WorkerProcess:
                     self._received(message, fds)
 
 
-def spawn(command: Sequence[str], cpu: int | None) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start `command` with its end of a channel, whose number is the last argument."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
+def spawn(command: Sequence[str], cpu: int | None) -> tuple[subprocess.Popen[bytes], int, socket.socket]:
+    """Start `command` with its end of a channel, whose number is the last argument.
+
+    Returns it, its pidfd, and our end. Raises OSError, and leaves nothing behind.
+    """
+    with ExitStack() as undo:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        undo.callback(ours.close)
         with theirs, signals_blocked(), pinned(cpu):
             process = subprocess.Popen(
                 [*command, str(theirs.fileno())],
@@ -132,10 +135,11 @@ def spawn(command: Sequence[str], cpu: int | None) -> tuple[subprocess.Popen[byt
                 pass_fds=(theirs.fileno(),),
                 env={**os.environ, "UV_USE_IO_URING": "0"},
             )
-    except OSError:
-        ours.close()
-        raise
-    return process, ours
+        undo.callback(process.wait)
+        undo.callback(process.kill)
+        pidfd = os.pidfd_open(process.pid)  # the last descriptor may just have gone
+        undo.pop_all()
+    return process, pidfd, ours
 
 
 @contextmanager

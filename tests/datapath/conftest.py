@@ -1,4 +1,4 @@
-"""A scene: benches, endpoints and sockets of one test, all gone at its end, and nothing of the engine left."""
+"""A scene: benches, endpoints and sockets of one test; at its end the engine holds nothing any more."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from lb.model.snapshot import Snapshot
 from tests.support.engine_bench import EngineBench, snapshot_of
-from tests.support.scripted_endpoint import TIMEOUT_S, ScriptedEndpoint, size_buffers
+from tests.support.scripted_endpoint import RESET, TIMEOUT_S, ScriptedEndpoint, read_to_end, size_buffers
 from tests.support.waiting import eventually
 
 Entered = TypeVar("Entered")
@@ -41,7 +41,17 @@ class Scene:
 
     def relay(self, *endpoints: ScriptedEndpoint, **options: Any) -> EngineBench:
         """A bench before these endpoints; the options are the snapshot's or the bench's."""
-        of_bench = {"sessions_max_all", "pipes_max", "log", "board", "worker", "host", "started", "slots", "receive_bytes"}
+        of_bench = {
+            "sessions_max_all",
+            "pipes_max",
+            "log",
+            "board",
+            "worker",
+            "host",
+            "started",
+            "slots",
+            "receive_bytes",
+        }
         bench_options = {key: options.pop(key) for key in of_bench & options.keys()}
         if "slots" in bench_options:
             bench_options["sessions_max"] = bench_options.pop("slots")
@@ -62,6 +72,13 @@ class Scene:
         """A client, and the endpoint's end of its session."""
         client = self.client(bench.address, **options)
         return client, self.enter(endpoint.accept())
+
+    def is_reset(self, address: tuple[str, int]) -> bool:
+        """A client's fate that is not served: it may learn of it within connect() already."""
+        try:
+            return read_to_end(self.client(address)) == (b"", RESET)
+        except ConnectionResetError:
+            return True
 
     def records(self, bench: EngineBench, count: int) -> list[dict[str, Any]]:
         """The next `count` lines of the access log."""

@@ -1,8 +1,7 @@
-"""Connecting: what fails costs the client nothing while another endpoint is there, and is charged to the right one."""
+"""Connecting: a failure costs the client nothing while another endpoint is there, and blames the right one."""
 
 from __future__ import annotations
 
-import errno
 import socket
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from tests.support.blackhole import blackhole
 from tests.support.engine_bench import EngineBench, snapshot_of
 from tests.support.netns import run_in_netns
 from tests.support.ports import free_port
-from tests.support.scripted_endpoint import FIN, RESET, ScriptedEndpoint, read_exactly, read_to_end
+from tests.support.scripted_endpoint import FIN, ScriptedEndpoint, read_exactly, read_to_end
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def test_attempts_are_bounded_and_each_endpoint_is_tried_once(
 ) -> None:
     bench = scene.bench(snapshot_of(refusing(endpoints), policy=policy, attempts_max=attempts_max))
     for _ in range(10):
-        assert read_to_end(scene.client(bench.address)) == (b"", RESET)
+        assert scene.is_reset(bench.address)
     for record in scene.records(bench, 10):
         assert (record["reason"], record["closed_by"], record["endpoint"]) == ("connect_failed", "lb", None)
         assert len(record["attempts"]) == min(endpoints, attempts_max)
@@ -73,7 +72,7 @@ def test_attempts_are_bounded_and_each_endpoint_is_tried_once(
 @pytest.mark.parametrize("policy", POLICIES)
 def test_endpoint_that_answers_no_syn_is_given_up_for_another(scene: Scene, policy: Policy) -> None:
     endpoint = scene.endpoint()
-    port = scene.enter(blackhole())
+    port = scene.enter(blackhole()).port
     bench = scene.bench(
         snapshot_of([("127.0.0.1", port), endpoint.address], policy=policy, connect_timeout_ms=100)
     )
@@ -89,19 +88,30 @@ def test_endpoint_that_answers_no_syn_is_given_up_for_another(scene: Scene, poli
     assert bench.board.endpoint(0).sessions_total == 0
 
 
-def test_endpoint_out_of_reach_is_given_up_for_another(scene: Scene) -> None:
-    """240.0.0.0/4 has no route."""
-    endpoint = scene.endpoint()
-    bench = scene.bench(snapshot_of([("240.0.0.1", 9), endpoint.address]))
-    for _ in range(2):
-        speaks(bench, scene, endpoint)
-    results = {attempts(record)[0] for record in scene.records(bench, 2)}
-    assert results <= {("e0", "unreachable"), ("e0", "local"), ("e1", "connected")}
+def test_endpoint_out_of_reach_is_given_up_for_another() -> None:
+    """Where nothing but loopback is, no other address has a route."""
+    script = """
+import json, socket
+from tests.support.engine_bench import EngineBench, snapshot_of
+from tests.support.scripted_endpoint import ScriptedEndpoint
+endpoint = ScriptedEndpoint()
+bench = EngineBench(snapshot_of([("192.0.2.1", 9), endpoint.address])).start()
+for _ in range(2):
+    socket.create_connection(bench.address, timeout=10).close()
+    endpoint.accept().close()
+bench.stop()
+bench.turn_until(bench.is_empty)
+attempts = [[one["result"] for one in json.loads(line)["attempts"]] for line in bench.lines()]
+assert sorted(attempts) == [["connected"], ["unreachable", "connected"]], attempts
+assert bench.engine.take_failures() == {0: {"unreachable": 1}}
+print("done")
+"""
+    assert run_in_netns(script) == "done\n"
 
 
 def test_client_that_speaks_while_another_endpoint_is_tried_is_heard(scene: Scene) -> None:
     endpoint = scene.endpoint()
-    port = scene.enter(blackhole())
+    port = scene.enter(blackhole()).port
     bench = scene.bench(
         snapshot_of([("127.0.0.1", port), endpoint.address], connect_timeout_ms=100, eligible=[0, 0, 0, 1])
     )
@@ -115,7 +125,7 @@ def test_client_that_speaks_while_another_endpoint_is_tried_is_heard(scene: Scen
 def test_pool_without_an_eligible_endpoint_resets_and_says_no_endpoint(scene: Scene) -> None:
     for policy in POLICIES:
         bench = scene.bench(snapshot_of(refusing(2), eligible=[], policy=policy))
-        assert read_to_end(scene.client(bench.address)) == (b"", RESET)
+        assert scene.is_reset(bench.address)
         record = scene.record(bench)
         assert (record["reason"], record["attempts"], record["pool"]) == ("no_endpoint", [], "pool")
         assert bench.board.listener(0).refused == {"no_endpoint": 1, "refused_limit": 0}
@@ -127,9 +137,11 @@ def test_pool_whose_endpoints_are_all_full_resets_and_says_refused_limit(scene: 
         bench = scene.relay(endpoint, other, policy=policy, endpoint_sessions_max=2)
         taken = [scene.client(bench.address) for _ in range(4)]
         eventually(
-            lambda b=bench: b.board.sessions_open_by_endpoint() == {0: 2, 1: 2}, within_s=5, reason="both are full"
+            lambda b=bench: b.board.sessions_open_by_endpoint() == {0: 2, 1: 2},
+            within_s=5,
+            reason="both are full",
         )
-        assert read_to_end(scene.client(bench.address)) == (b"", RESET)
+        assert scene.is_reset(bench.address)
         assert scene.record(bench)["reason"] == "refused_limit"
         taken[0].close()
         endpoint.accept().close()
@@ -231,9 +243,3 @@ eventually(bench.is_empty, within_s=5, reason="all is given back")
 print("done")
 """
     assert run_in_netns(script) == "done\n"
-
-
-def test_errors_that_networks_send_are_the_ones_charged() -> None:
-    """That the list of what is ours stays what it is meant to be: by the errno of a failed connect on loopback."""
-    with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", free_port())) == errno.ECONNREFUSED

@@ -68,7 +68,9 @@ def test_session_stopped_by_its_turn_goes_on_only_if_called_again(scene: Scene, 
     sent = client.send(bytes(3 * TURN_BYTES))
     assert sent > 2 * TURN_BYTES, f"the kernel takes only {sent} bytes at once"
     # Once lb's socket holds it all, nothing that the kernel does brings an event.
-    eventually(lambda: not unacknowledged(client), within_s=5, reason="all lies before the engine", every_s=0.002)
+    eventually(
+        lambda: not unacknowledged(client), within_s=5, reason="all lies before the engine", every_s=0.002
+    )
     found = bench.engine.step()
     moved = bench.board.endpoint(0).bytes_in - before
     assert found & MORE

@@ -1,4 +1,4 @@
-"""Bytes and ends of stream, each way, whoever speaks first: nothing lost, nothing added, nothing out of order."""
+"""Bytes and ends of stream, each way, whoever speaks first: nothing lost, added, or out of order."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_reset_before_a_reader_that_never_reads_ends_at_the_linger_bound(scene: 
 
 
 def test_reset_of_the_client_while_connecting_ends_the_session(scene: Scene) -> None:
-    port = scene.enter(blackhole())
+    port = scene.enter(blackhole()).port
     bench = scene.bench(snapshot_of([("127.0.0.1", port)], connect_timeout_ms=60_000))
     client = scene.client(bench.address)
     eventually(lambda: bench.engine.sessions_open, within_s=5, reason="the session began")

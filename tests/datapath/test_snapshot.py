@@ -1,4 +1,4 @@
-"""Snapshots: what the compiler writes a worker reads; what is damaged it refuses, and goes on with what it had."""
+"""Snapshots: what the compiler writes a worker reads; what is damaged it refuses, and keeps what it had."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import fcntl
 import os
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,7 +60,9 @@ def test_compiled_snapshot_is_accepted_with_its_generation(scene: Scene) -> None
 def test_snapshot_with_free_ids_is_accepted(scene: Scene) -> None:
     bench = scene.bench(None, started=False)
     full = snapshot_of(SOMEWHERE, eligible=[1])
-    holes = dataclasses.replace(full, endpoints=(None, full.endpoints[1], None), listeners=(None, *full.listeners))
+    holes = dataclasses.replace(
+        full, endpoints=(None, full.endpoints[1], None), listeners=(None, *full.listeners)
+    )
     assert bench.publish(holes) == 1
 
 
@@ -81,14 +84,16 @@ def test_listener_that_names_a_pool_that_is_not_there_is_refused() -> None:
 def test_name_that_a_record_could_not_hold_is_refused(name: str) -> None:
     full = snapshot_of(SOMEWHERE)
     assert full.pools[0] is not None
-    with pytest.raises(ValueError, match="character|bytes"):
+    with pytest.raises(ValueError, match=r"character|bytes"):
         compile_snapshot(dataclasses.replace(full, pools=(dataclasses.replace(full.pools[0], name=name),)))
 
 
 # ---- What a worker refuses ----
 
 
-@pytest.mark.parametrize("missing", [fcntl.F_SEAL_SHRINK, fcntl.F_SEAL_GROW, fcntl.F_SEAL_WRITE, fcntl.F_SEAL_SEAL])
+@pytest.mark.parametrize(
+    "missing", [fcntl.F_SEAL_SHRINK, fcntl.F_SEAL_GROW, fcntl.F_SEAL_WRITE, fcntl.F_SEAL_SEAL]
+)
 def test_snapshot_that_could_still_be_changed_is_refused(scene: Scene, missing: int) -> None:
     bench = scene.bench(None, started=False)
     with pytest.raises(ValueError, match="not sealed"):
@@ -97,7 +102,7 @@ def test_snapshot_that_could_still_be_changed_is_refused(scene: Scene, missing: 
 
 def test_snapshot_that_is_no_memfd_is_refused(scene: Scene) -> None:
     bench = scene.bench(None, started=False)
-    with open("/dev/null", "rb") as other, pytest.raises(ValueError, match="not sealed"):
+    with Path("/dev/null").open("rb") as other, pytest.raises(ValueError, match="not sealed"):
         bench.engine.publish(other.fileno())
     with pytest.raises(ValueError, match="not sealed"):
         bench.engine.publish(9999)
@@ -148,7 +153,8 @@ from tests.datapath.test_snapshot import block_of, publish_block
 from tests.support.engine_bench import EngineBench, snapshot_of
 seed, cases = int(sys.argv[1]), int(sys.argv[2])
 draw = random.Random(seed)
-block = block_of(snapshot_of([("127.0.0.1", 9), ("::1", 9), ("127.0.0.3", 9)], idle_ms=1, connect_timeout_ms=1))
+addresses = [("127.0.0.1", 9), ("::1", 9), ("127.0.0.3", 9)]
+block = block_of(snapshot_of(addresses, idle_ms=1, connect_timeout_ms=1))
 bench = EngineBench(None)
 accepted = 0
 for case in range(cases):
@@ -179,7 +185,9 @@ print(accepted)
 def test_snapshot_with_damaged_bytes_is_refused_or_harmless(seed: int) -> None:
     """In a process of its own, for a crash would take this one along; each one accepted serves a session."""
     accepted = int(run_in_netns(FUZZ, str(seed), "3000"))
-    assert 50 < accepted < 2900, f"seed {seed}: {accepted} of 3000 accepted: the damage is not of the right size"
+    assert 50 < accepted < 2900, (
+        f"seed {seed}: {accepted} of 3000 accepted: the damage is not of the right size"
+    )
 
 
 # ---- Publishing while sessions live ----
@@ -190,7 +198,9 @@ def test_publishing_under_live_sessions_disturbs_none(scene: Scene) -> None:
     bench = scene.relay(endpoint, other)
     clients = [scene.client(bench.address) for _ in range(10)]
     for generation in range(2, 200):
-        fresh = snapshot_of([endpoint.address, other.address], generation=generation, eligible=[generation % 2])
+        fresh = snapshot_of(
+            [endpoint.address, other.address], generation=generation, eligible=[generation % 2]
+        )
         assert bench.call(bench.publish, fresh) == generation
         client = clients[generation % 10]
         client.sendall(b"%06d" % generation)

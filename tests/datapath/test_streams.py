@@ -48,7 +48,9 @@ def test_stream_uses_pipes_only_where_there_are_some(scene: Scene) -> None:
         client, server = scene.session(bench, endpoint)
         sending = InThread(send, client, 4_000_000, 1)
         kept = "pipes" if pipes_max else "blocks"
-        eventually(lambda b=bench, k=kept: b.engine.held()[k] == 1, within_s=5, reason=f"one of the {kept} is held")
+        eventually(
+            lambda b=bench, k=kept: b.engine.held()[k] == 1, within_s=5, reason=f"one of the {kept} is held"
+        )
         assert read_digest(server) == (4_000_000, digest(4_000_000, 1))
         sending.result(WITHIN_S)
 

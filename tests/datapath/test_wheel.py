@@ -9,7 +9,9 @@ from lb._ext.wheel import deadlines_met
 
 SLOTS, LEVELS = 64, 5
 SPAN_MS = SLOTS**LEVELS  # 12 days and some
-BOUNDARIES = sorted({SLOTS**level * factor + near for level in range(6) for factor in (1, 2, 63) for near in (-1, 0, 1)})
+BOUNDARIES = sorted(
+    {SLOTS**level * factor + near for level in range(6) for factor in (1, 2, 63) for near in (-1, 0, 1)}
+)
 
 deadlines = st.one_of(st.integers(0, 200), st.integers(0, 3 * SPAN_MS), st.sampled_from(BOUNDARIES))
 steps = st.one_of(st.integers(1, 70), st.integers(1, SPAN_MS), st.sampled_from(BOUNDARIES[2:]))
@@ -33,7 +35,9 @@ def turns(jumps: list[int]) -> list[int]:
 @given(st.lists(deadlines, max_size=30), st.lists(steps, min_size=1, max_size=12))
 @example([64, 128, 4096, 4097, 262144], [63, 1, 64, 3968, 1, 1, 258047])
 @example([3 * SPAN_MS], [SPAN_MS, SPAN_MS, SPAN_MS - 1, 1])
-def test_wheel_turned_at_any_times_meets_what_a_search_finds(deadlines_ms: list[int], jumps: list[int]) -> None:
+def test_wheel_turned_at_any_times_meets_what_a_search_finds(
+    deadlines_ms: list[int], jumps: list[int]
+) -> None:
     found = deadlines_met(deadlines_ms, turns(jumps))
     assert [due for due, _ in found] == oracle(deadlines_ms, turns(jumps))
 
@@ -62,7 +66,11 @@ def test_wheel_turned_only_when_it_asks_meets_each_deadline_at_its_time(deadline
         if following is None:
             break
         now_ms = following
-    met = {index: now for now, (due, _) in zip(times, deadlines_met(deadlines_ms, times), strict=True) for index in due}
+    met = {
+        index: now
+        for now, (due, _) in zip(times, deadlines_met(deadlines_ms, times), strict=True)
+        for index in due
+    }
     assert met == dict(enumerate(deadlines_ms))
 
 

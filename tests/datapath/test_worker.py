@@ -33,7 +33,9 @@ class Workers:
         self.made.append(WorkerBench(**start))
         return self.made[-1]
 
-    def session(self, address: tuple[str, int], endpoint: ScriptedEndpoint) -> tuple[socket.socket, socket.socket]:
+    def session(
+        self, address: tuple[str, int], endpoint: ScriptedEndpoint
+    ) -> tuple[socket.socket, socket.socket]:
         return self.scene.client(address), self.scene.enter(endpoint.accept())
 
 
@@ -84,7 +86,9 @@ def test_worker_that_is_started_beats(workers: Workers) -> None:
     worker.answer("started")
     seen = {worker.board.worker(0).heartbeat_ns}
     eventually(
-        lambda: seen.add(worker.board.worker(0).heartbeat_ns) or len(seen) >= 3, within_s=5, reason="three beats"
+        lambda: seen.add(worker.board.worker(0).heartbeat_ns) or len(seen) >= 3,
+        within_s=5,
+        reason="three beats",
     )
     assert sum(worker.board.worker(0).loop_lag_seconds.counts) >= 2
 
@@ -107,7 +111,9 @@ def test_worker_told_to_unlisten_what_it_never_had_answers_all_the_same(workers:
     assert worker.answer("unlistened")["socket"] == 99
 
 
-def test_worker_told_to_close_an_endpoint_cuts_its_sessions_and_no_others(scene: Scene, workers: Workers) -> None:
+def test_worker_told_to_close_an_endpoint_cuts_its_sessions_and_no_others(
+    scene: Scene, workers: Workers
+) -> None:
     one, two = scene.endpoint(), scene.endpoint()
     worker = workers()
     address = worker.serve(snapshot_of([one.address, two.address]))
@@ -161,7 +167,9 @@ def test_worker_under_a_greedy_stream_answers_orders_at_once(scene: Scene, worke
     with closing(GreedyClient(scene.client(address))) as greedy:
         eventually(lambda: greedy.moved_bytes > 300_000_000, within_s=30, reason="the stream flows")
         took_s = seconds_until(
-            lambda: worker.publish(snapshot_of([endpoint.address], generation=2)) is None, within_s=5, reason="answered"
+            lambda: worker.publish(snapshot_of([endpoint.address], generation=2)) is None,
+            within_s=5,
+            reason="answered",
         )
     assert took_s < 0.25, f"{took_s:.3f} s until it answered"
 
@@ -205,7 +213,9 @@ class GreedyClient:
 # ---- Ends ----
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2]
+)
 def test_worker_ignores_signals_meant_for_the_group(workers: Workers, number: int) -> None:
     worker = workers().start()
     worker.answer("started")
@@ -278,7 +288,9 @@ def test_worker_told_to_drain_ends_with_its_last_session(scene: Scene, workers: 
     address = worker.serve(snapshot_of([endpoint.address]))
     client, server = workers.session(address, endpoint)
     worker.tell({"type": "drain", "deadline_s": 30.0})
-    eventually(lambda: is_closed(address), within_s=5, reason="it accepts no more")
+    worker.tell({"type": "unlisten", "socket": 7})
+    worker.answer("unlistened")  # orders are followed in turn
+    assert is_closed(address)
     client.sendall(b"still")
     assert read_exactly(server, 5) == b"still"
     assert worker.runs()
@@ -334,7 +346,9 @@ def test_worker_that_tells_a_supervisor_that_is_gone_serves_on(scene: Scene, wor
 # ---- Death ----
 
 
-def test_worker_that_is_killed_leaves_counters_and_its_gauges_are_taken_back(scene: Scene, workers: Workers) -> None:
+def test_worker_that_is_killed_leaves_counters_and_its_gauges_are_taken_back(
+    scene: Scene, workers: Workers
+) -> None:
     endpoint = scene.endpoint()
     board = Board.create(2)
     worker = workers(board=board, worker=1)

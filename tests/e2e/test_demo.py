@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import tempfile
 from pathlib import Path
 
 from tests.support.lb_process import LB
@@ -16,9 +15,9 @@ from tests.support.waiting import eventually, seconds_until
 
 def test_demo_starts_serves_shows_a_kill_and_leaves_nothing(folder: Path) -> None:
     needs("curl")
-    folders = lambda: set(Path(tempfile.gettempdir()).glob("lb-demo-*"))  # noqa: E731
-    before = folders()
-    demo = Process("demo", [str(LB), "demo"], folder)
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    demo = Process("demo", [str(LB), "demo"], folder, environment={"TMPDIR": str(temporary)})
     said = demo.out_path.read_text
     try:
         port, pid = started(demo)
@@ -35,7 +34,7 @@ def test_demo_starts_serves_shows_a_kill_and_leaves_nothing(folder: Path) -> Non
         demo.signal_group(signal.SIGINT)  # as a terminal does it: to all of the group
         assert demo.wait(8, "Ctrl-C ends everything") == 0
         assert demo.family() == []
-        assert folders() <= before
+        assert list(temporary.iterdir()) == []
         assert "Traceback" not in said() + demo.err()
     except BaseException as error:
         error.add_note(said() + demo.tail())

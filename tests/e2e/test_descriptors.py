@@ -8,6 +8,7 @@ import selectors
 import socket
 import subprocess
 import time
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.support.lb_process import LbProcess, one_pool, running_lb
 from tests.support.ports import free_port
 from tests.support.sessions import connect, echoes, read_exactly
 from tests.support.vitals import cpu_percent, vitals
-from tests.support.waiting import throughout
+from tests.support.waiting import eventually, throughout
 
 CLIENTS = 1000
 DESCRIPTORS = 256
@@ -78,6 +79,35 @@ def serve_all(clients: list[socket.socket]) -> float:
                 client.close()
             assert time.monotonic() - start_s < RECOVERS_WITHIN_S
     return time.monotonic() - start_s
+
+
+def test_descriptors_that_run_out_under_way_pause_the_worker_and_it_recovers(folder: Path) -> None:
+    """Less than lb reckoned with, as when another thing took them: accept() itself says EMFILE."""
+    port = free_port()
+    with (
+        endpoint("echo", "a", folder) as a,
+        running_lb(one_pool(port, {"a": a.port}, workers=1), folder) as lb,
+        ExitStack() as opened,
+    ):
+        worker = lb.worker_pids()[0]
+        held = vitals([worker]).descriptors
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (held + 41, held + 41))
+        clients = [opened.enter_context(connect(port)) for _ in range(200)]
+        percent = cpu_percent(worker, lambda: metrics_answer(lb))
+        pauses = lb.metrics().sum("lb_accept_paused_total")
+        for client in clients:
+            client.close()
+        with connect(port) as late:
+            assert echoes(late)
+        eventually(lambda: len(lb.access()) == 201, within_s=10, reason="each of them is logged")
+        print(f"\n200 clients, 41 descriptors: {percent:.1f} % of a CPU, {pauses:.0f} pauses, {reasons(lb)}")
+        assert percent < CPU_PERCENT_MAX
+        assert lb.metrics().sum("lb_endpoint_connect_failures_total", reason="refused") == 0
+        assert lb.health("a") == "UP"
+
+
+def reasons(lb: LbProcess) -> dict[str, int]:
+    return dict(Counter(line["reason"] for line in lb.access()))
 
 
 def highest_limit() -> int:

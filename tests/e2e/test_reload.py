@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.endpoints import endpoint
-from tests.support.lb_process import LbProcess, configuration, running_lb
-from tests.support.load import storm, storm_endpoints
+from tests.support.endpoints import endpoint, endpoints, ports_of
+from tests.support.lb_process import LbProcess, configuration, one_pool, running_lb
+from tests.support.load import exchanges, storm, storm_endpoints
 from tests.support.ports import free_port
 from tests.support.scale import Scale
 from tests.support.sessions import echoes, many
@@ -137,3 +137,29 @@ def test_file_saved_is_noticed_without_an_order(way: str, folder: Path) -> None:
             start_s = time.monotonic()
             eventually(lambda: lb.endpoint("b"), within_s=5, reason="the new endpoint is there")
             print(f"\nsaved {way}: applied after {time.monotonic() - start_s:.2f} s")
+
+
+def test_reload_keeps_what_is_known_of_an_endpoint(folder: Path) -> None:
+    """One of three is DOWN: through ten reloads that change other things it is never given a session."""
+    port = free_port()
+    with endpoints("http", "a b c", folder) as started:
+        ports = ports_of(started)
+
+        def text(number: int) -> str:
+            pool = {"check": {"type": "tcp"}, "connect": {"timeout": f"{1000 + number}ms"}}
+            return one_pool(port, ports, pool=pool, workers=2)
+
+        started["c"].kill()
+        with running_lb(text(0), folder) as lb:
+            eventually(lambda: lb.health("c") == "DOWN", within_s=6, reason="c is DOWN")
+            before = len(lb.access())
+            with exchanges(port, folder, threads=4) as client:
+                for number in range(1, 11):
+                    lb.replace(text(number))
+                    answer = lb.reload()
+                    assert answer["ok"], answer
+                    assert answer["changed"], "the reload was to change something"
+                    assert lb.health("c") == "DOWN"
+            assert not client.failures
+            lines = eventually(lambda: lb.access()[before:], within_s=5, reason="sessions are logged")
+            assert not [line for line in lines if any(one["endpoint"] == "c" for one in line["attempts"])]

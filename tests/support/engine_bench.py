@@ -1,6 +1,6 @@
 """One Engine in this process, with a thread that turns it: the data path without workers and a supervisor.
 
-`bench` here as in workbench: listeners on loopback, endpoints given by the test, everything counted at the end.
+`bench` as in workbench: listeners on loopback, endpoints given by the test, all counted at the end.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def snapshot_of(
     attempts_max: int = 3,
     listeners: int = 1,
 ) -> Snapshot:
-    """One pool (id 0) with an endpoint per address, all eligible unless told otherwise; listeners 0 to n-1."""
+    """One pool (id 0), an endpoint per address, all eligible unless told otherwise; listeners 0 to n-1."""
     chosen = tuple(range(len(addresses)) if eligible is None else eligible)
     lines = [
         EndpointLine(f"e{i}", "pool", Address(*address), weights[i] if weights else 1, endpoint_sessions_max)
@@ -54,7 +54,7 @@ def snapshot_of(
 
 
 class EngineBench:
-    """Once started, calls to the engine go through `call`, into its thread. Not started, the test turns it."""
+    """Once started, calls to the engine go through `call`, into its thread; until then the test turns it."""
 
     def __init__(
         self,

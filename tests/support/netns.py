@@ -1,4 +1,4 @@
-"""A Python script in a network namespace of its own, with nothing but loopback: what it does reaches nobody."""
+"""A Python script in a network namespace of its own, with nothing but loopback: it reaches nobody."""
 
 from __future__ import annotations
 

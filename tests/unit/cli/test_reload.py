@@ -27,7 +27,7 @@ def test_reload_that_was_taken_prints_changes_and_warnings(lb: Lb, server: FakeL
 
 def test_reload_of_the_same_file_says_so(lb: Lb, server: FakeLb) -> None:
     server.answers[RELOAD] = 200, {"ok": True, "generation": 9, "changed": [], "warnings": []}
-    assert lb("reload") == (0, "nothing changed\ngeneration 9\n", "")
+    assert lb("reload") == (0, "nothing to change: what the file says is in effect\ngeneration 9\n", "")
 
 
 def test_reload_that_was_refused_prints_every_problem_and_exits_1(lb: Lb, server: FakeLb) -> None:

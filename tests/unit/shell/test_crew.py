@@ -17,6 +17,7 @@ from lb.model.listener import Listener
 from lb.model.snapshot import Snapshot
 from lb.shell.crew import CrewError, SnapshotRefused
 from tests.support.async_waiting import until
+from tests.support.connecting import is_refused
 from tests.support.fake_crew import FakeCrew, ask, ask_many, refuses, workers_of
 from tests.support.open_fds import open_fds
 from tests.support.ports import free_port
@@ -340,7 +341,8 @@ async def test_removed_listener_refuses_within_a_second_and_its_sessions_stay(
     await crew.serve(web)
     session = await ask(web.binds[0])
     await crew.close_absent([])
-    await refuses(web.binds[0], within_s=1.0)
+    await until(lambda: crew.events("listener_closed"), "it was closed", within_s=1.0)
+    assert is_refused(web.binds[0], timeout_s=0.5)
     assert crew.events("listener_closed")[0]["connections_lost"] == 0
     assert session.session.fileno() != -1
     with pytest.raises(BlockingIOError):

@@ -21,10 +21,10 @@ from lb.shell.limits import (
     worker_count,
 )
 
+AUTO = Workers()
 
-def config(
-    wished: int | None = None, workers: Workers = Workers(), binds: int = 1, backlog: int = 4096
-) -> Config:
+
+def config(wished: int | None = None, workers: Workers = AUTO, binds: int = 1, backlog: int = 4096) -> Config:
     addresses = tuple(Address("127.0.0.1", 8000 + number) for number in range(binds))
     listener = Listener("web", addresses, "web", tcp=TcpOptions(backlog=backlog))
     return Config(listeners=(listener,), pools=(), workers=workers, sessions_max=wished)

@@ -173,6 +173,7 @@ def test_libraries_warn_through_the_same_lines(root_logger: logging.Logger) -> N
     log.capture_libraries()
     logging.getLogger("aiohttp.server").warning("bad request from %s", "a\nb")
     logging.getLogger("aiohttp.access").info("not shown")
+    logging.getLogger("odd").warning("%d", "words")
     try:
         raise ValueError("oops")
     except ValueError:
@@ -181,9 +182,10 @@ def test_libraries_warn_through_the_same_lines(root_logger: logging.Logger) -> N
     assert log.stop(5.0)
     os.close(writing)
     with os.fdopen(reading) as lines:
-        first, second, third = map(json.loads, lines)
+        first, odd, second, third = map(json.loads, lines)
     assert (first["event"], first["level"], first["logger"]) == ("library_said", "warning", "aiohttp.server")
     assert first["message"] == "bad request from a\nb"
+    assert odd["message"] == "'%d' ('words',)"
     assert second["level"] == "error"
     assert "ValueError: oops" in second["exception"]
     assert "old thing" in third["message"]

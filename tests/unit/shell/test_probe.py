@@ -85,8 +85,8 @@ def test_probe_of_a_closed_port_says_refused(run: Run) -> None:
 
 
 def test_probe_of_a_dead_host_times_out_at_its_deadline(run: Run) -> None:
-    with blackhole() as port:
-        result = run(run_probe(Check(timeout_s=0.2), Address("127.0.0.1", port)))
+    with blackhole() as hole:
+        result = run(run_probe(Check(timeout_s=0.2), Address("127.0.0.1", hole.port)))
     assert result == TimedOut(False, "timeout after 0.2 s (connecting)")
     assert 0.19 < result.duration_s < 1.0
 

@@ -192,8 +192,8 @@ def test_probes_that_cannot_be_made_are_repeated_and_reported_once(
 def test_probes_that_time_out_on_a_loop_on_time_are_not_late() -> None:
     async def scenario() -> None:
         bench = Bench(run_probe)
-        with blackhole() as port:
-            bench.start(1, Check(timeout_s=0.2), Address("127.0.0.1", port))
+        with blackhole() as hole:
+            bench.start(1, Check(timeout_s=0.2), Address("127.0.0.1", hole.port))
             (event,) = await bench.answered(1)
         assert isinstance(event.result, TimedOut)
         assert not event.late
@@ -206,8 +206,8 @@ def test_probes_that_time_out_on_a_loop_on_time_are_not_late() -> None:
 def test_probes_that_time_out_on_a_late_loop_are_late(held_at_s: float) -> None:
     async def scenario() -> None:
         bench = Bench(run_probe)
-        with blackhole() as port:
-            bench.start(1, Check(timeout_s=0.3), Address("127.0.0.1", port))
+        with blackhole() as hole:
+            bench.start(1, Check(timeout_s=0.3), Address("127.0.0.1", hole.port))
             asyncio.get_running_loop().call_later(held_at_s, hold_still, 0.5)
             (event,) = await bench.answered(1)
         assert isinstance(event.result, TimedOut)
@@ -222,9 +222,9 @@ def test_probes_started_at_the_end_of_a_long_turn_have_their_whole_time() -> Non
 
     async def scenario() -> None:
         bench = Bench(run_probe)
-        with blackhole() as port:
+        with blackhole() as hole:
             hold_still(0.5)
-            bench.start(1, Check(timeout_s=0.3), Address("127.0.0.1", port))
+            bench.start(1, Check(timeout_s=0.3), Address("127.0.0.1", hole.port))
             (event,) = await bench.answered(1)
         assert event.result.duration_s >= 0.29
 

@@ -14,12 +14,12 @@ from lb.model.snapshot import Snapshot
 from lb.shell import publisher as module
 from lb.shell.publisher import Publisher, PublishFailed
 from tests.support.async_waiting import until
-from tests.support.fake_crew import FakeCrew
+from tests.support.scripted_crew import ScriptedCrew
 
 
 class Bench:
     def __init__(self) -> None:
-        self.crew = FakeCrew()
+        self.crew = ScriptedCrew()
         self.failures: list[Exception] = []
         self.publisher = Publisher(self.crew.publish, self.crew.close_sessions, self.failures.append)
 

@@ -26,7 +26,7 @@ from lb.shell.performer import Performer
 from lb.shell.publisher import Publisher
 from lb.shell.reload import ConfigState, Outcome, Reloads
 from tests.support.async_waiting import until
-from tests.support.fake_crew import FakeCrew
+from tests.support.scripted_crew import ScriptedCrew
 
 BEFORE = """\
 listeners:
@@ -77,7 +77,7 @@ class Bench:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.crew: Any = FakeCrew()
+        self.crew: Any = ScriptedCrew()
         self.records: list[Record] = []
         self.bugs: list[Exception] = []
         self.configs: list[Config] = []
@@ -94,7 +94,7 @@ class Bench:
             lambda _, error: self.bugs.append(error),
         )
         state = ConfigState(path, "", "", 0.0, LastReload(True, 0.0))
-        self.reads = 0
+        self.reads: list[str] = []
         self.reloads = Reloads(
             state,
             self.performer,
@@ -102,11 +102,15 @@ class Bench:
             self.crew,
             self.records.append,
             self.configs.append,
+            before_read=self._before_read,
             read=self._read,
         )
 
+    async def _before_read(self) -> None:
+        self.reads.append("note")
+
     def _read(self, path: Path) -> Any:
-        self.reads += 1
+        self.reads.append("read")
         return load(path)
 
     def write(self, text: str) -> None:
@@ -286,7 +290,7 @@ async def test_reloads_asked_for_at_once_share_one_run(bench: Bench) -> None:
     bench.write(AFTER)
     outcomes = await asyncio.gather(*(bench.reloads.reload() for _ in range(50)))
     assert all(outcome.ok for outcome in outcomes)
-    assert bench.reads == 1
+    assert bench.reads == ["note", "read"]
 
 
 async def test_reload_asked_for_while_one_runs_reads_the_file_again(bench: Bench) -> None:
@@ -299,7 +303,7 @@ async def test_reload_asked_for_while_one_runs_reads_the_file_again(bench: Bench
     bench.crew.slow.set()
     assert (await first).ok
     assert all(outcome.ok for outcome in await asyncio.gather(*later))
-    assert bench.reads == 2
+    assert bench.reads == ["note", "read"] * 2
     bench.assert_before_serves()
 
 

@@ -1,4 +1,4 @@
-"""The life of lb: what comes up in which order, how it goes down, and that nothing is left whatever happens."""
+"""The life of lb: what comes up in which order, how it goes down, and that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from lb.config import ConfigError
+from lb.model.address import Address
 from lb.model.record import Record
 from lb.shell import runner as module
 from lb.shell import signals
@@ -67,12 +68,13 @@ class Stage:
 
         return told_and_waited
 
-    def supervisor(self, path: Path, loaded: Any, feed: Any) -> Stage:
+    def supervisor(self, path: Path, loaded: Any, feed: Any, on_file_changed: Any) -> Stage:
         """What Runner takes for a Supervisor is this stage itself."""
         step, waiting_step = self.step, self.waiting_step
         self.config = loaded.config
         self.file = SimpleNamespace(hash="", warnings=())
         self.warnings: list[str] = []
+        self.rings: list[Any] = []
         self.brain = SimpleNamespace(generation=1)
         self.board = SimpleNamespace(close=step("board.close"))
         self.log = SimpleNamespace(stop=step("log.stop"))
@@ -90,6 +92,7 @@ class Stage:
             stop=waiting_step("crew.stop"),
             workers=list,
         )
+        self.watcher = SimpleNamespace(start=waiting_step("watcher.start"), stop=waiting_step("watcher.stop"))
         self.open_log = step("log.open")
         self.reload = waiting_step("reload")
         return self
@@ -108,9 +111,6 @@ class Stage:
 async def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage = Stage()
     admin = SimpleNamespace(start=stage.waiting_step("admin.start"), stop=stage.waiting_step("admin.stop"))
-    watcher = SimpleNamespace(
-        start=stage.waiting_step("watcher.start"), stop=stage.waiting_step("watcher.stop")
-    )
     access = SimpleNamespace(
         start=stage.step("access.start"),
         stop=stage.step("access.stop"),
@@ -118,7 +118,6 @@ async def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     )
     monkeypatch.setattr(module, "Supervisor", stage.supervisor)
     monkeypatch.setattr(module, "Admin", lambda source: admin)
-    monkeypatch.setattr(module, "Watcher", lambda *arguments, **named: watcher)
     monkeypatch.setattr(module, "AccessWriter", lambda *arguments, **named: access)
     monkeypatch.setattr(module, "drop_privileges", stage.step("drop_privileges"))
     return stage
@@ -140,6 +139,14 @@ def runner_in(folder: Path, *, pre_drain: str = "0s", more: str = "") -> Runner:
     return Runner(path)
 
 
+async def serving(runner: Runner) -> asyncio.Task[int]:
+    life = asyncio.create_task(runner.run())
+    await until(lambda: runner.serving.is_set() or life.done(), "lb serves")
+    if life.done():
+        life.result()
+    return life
+
+
 def send(number: signal.Signals) -> None:
     os.kill(os.getpid(), number)
 
@@ -156,8 +163,7 @@ DOWN = [
 
 async def test_life_goes_up_serves_drains_and_goes_down_in_order(stage: Stage, tmp_path: Path) -> None:
     runner = runner_in(tmp_path)
-    life = asyncio.create_task(runner.run())
-    await runner.serving.wait()
+    life = await serving(runner)
     assert (stage.state, stage.journal) == ("running", UP)
     send(signal.SIGTERM)
     assert await life == 0
@@ -167,8 +173,7 @@ async def test_life_goes_up_serves_drains_and_goes_down_in_order(stage: Stage, t
 
 async def test_root_is_given_up_after_binding_and_before_any_thread(stage: Stage, tmp_path: Path) -> None:
     runner = runner_in(tmp_path, more="user: nobody\n")
-    life = asyncio.create_task(runner.run())
-    await runner.serving.wait()
+    life = await serving(runner)
     assert stage.journal[:3] == ["crew.bind", "drop_privileges", "log.open"]
     send(signal.SIGINT)
     assert await life == 0
@@ -179,8 +184,7 @@ async def test_shutdown_says_not_ready_and_accepts_on_until_pre_drain_is_over(
 ) -> None:
     """R3.4: who watches /ready must see 503 while connections are still taken."""
     runner = runner_in(tmp_path, pre_drain="100ms")
-    life = asyncio.create_task(runner.run())
-    await runner.serving.wait()
+    life = await serving(runner)
     loop = asyncio.get_running_loop()
     began_s = loop.time()
     send(signal.SIGTERM)
@@ -188,16 +192,15 @@ async def test_shutdown_says_not_ready_and_accepts_on_until_pre_drain_is_over(
     assert stage.journal == UP
     await until(lambda: "crew.drain" in stage.journal, "pre_drain is over")
     assert loop.time() - began_s >= 0.099
-    assert "admin.stop" not in stage.journal
     assert await life == 0
+    assert stage.journal.index("crew.drain") < stage.journal.index("admin.stop")
 
 
 @pytest.mark.parametrize("phase", ["pre_drain", "crew.drain"])
 async def test_second_signal_ends_it_at_once(stage: Stage, tmp_path: Path, phase: str) -> None:
     stage.hanging.add("crew.drain")
     runner = runner_in(tmp_path, pre_drain="1h" if phase == "pre_drain" else "0s")
-    life = asyncio.create_task(runner.run())
-    await runner.serving.wait()
+    life = await serving(runner)
     send(signal.SIGTERM)
     await until(lambda: stage.state == "draining", "the first signal is heard")
     if phase == "crew.drain":
@@ -225,7 +228,7 @@ async def test_signal_during_the_start_takes_down_what_came_up(
 @pytest.mark.parametrize(
     ("step", "error"),
     [
-        ("crew.bind", BindError([BindProblem("web", Any, "address already in use")])),
+        ("crew.bind", BindError([BindProblem("web", Address("10.0.0.1", 80), "address already in use")])),
         ("access.start", OSError("no thread")),
         ("admin.start", CannotListen("admin.bind: in use")),
         ("crew.start", CrewError("no worker could start")),
@@ -267,8 +270,7 @@ async def test_usr1_opens_the_access_log_again(stage: Stage, tmp_path: Path, fai
     if fails:
         stage.failing["access.reopen"] = OSError("the disk is gone")
     runner = runner_in(tmp_path)
-    life = asyncio.create_task(runner.run())
-    await runner.serving.wait()
+    life = await serving(runner)
     send(signal.SIGUSR1)
     await until(lambda: "access.reopen" in stage.journal, "it is opened again")
     assert ("access_log_not_reopened" in stage.records) is fails
@@ -280,8 +282,7 @@ async def test_end_of_a_part_that_lb_needs_is_told_drained_and_an_exit_code(
     stage: Stage, tmp_path: Path
 ) -> None:
     runner = runner_in(tmp_path)
-    life = asyncio.create_task(runner.run())
-    await runner.serving.wait()
+    life = await serving(runner)
     stage.publishing.set_exception(RuntimeError("defect"))
     assert await life == DEFECT
     assert stage.records == ["started", "bug: defect", "draining", "drained"]
@@ -290,8 +291,7 @@ async def test_end_of_a_part_that_lb_needs_is_told_drained_and_an_exit_code(
 async def test_failure_in_the_background_is_told_and_lb_goes_on(stage: Stage, tmp_path: Path) -> None:
     stage.failing["reload"] = RuntimeError("defect")
     runner = runner_in(tmp_path)
-    life = asyncio.create_task(runner.run())
-    await runner.serving.wait()
+    life = await serving(runner)
     send(signal.SIGHUP)
     await until(lambda: "bug: defect" in stage.records, "it is told")
     assert not life.done()
@@ -303,8 +303,7 @@ async def test_runtime_folder_is_made_for_others_to_pass_through(stage: Stage, t
     before = os.umask(0o077)
     try:
         runner = runner_in(tmp_path)
-        life = asyncio.create_task(runner.run())
-        await runner.serving.wait()
+        life = await serving(runner)
     finally:
         os.umask(before)
     assert (tmp_path / "run").stat().st_mode & 0o777 == 0o755
@@ -314,5 +313,5 @@ async def test_runtime_folder_is_made_for_others_to_pass_through(stage: Stage, t
 
 async def test_runtime_folder_that_cannot_be_made_names_the_key(stage: Stage, tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file is in the way")
-    with pytest.raises(CannotStart, match=r"runtime_dir: .*/run cannot be made: .*; set runtime_dir to"):
+    with pytest.raises(CannotStart, match=r"runtime_dir: cannot make .*/run: .*; set runtime_dir to"):
         await runner_in(tmp_path).run()

@@ -8,14 +8,21 @@ from collections.abc import Callable
 import pytest
 
 from lb.model.address import Address
-from lb.shell.sock_diag import Peer, accept_queue, handshakes, handshakes_by_netlink, handshakes_by_proc
+from lb.shell.sock_diag import (
+    Handshake,
+    accept_queue,
+    at,
+    handshakes,
+    handshakes_by_netlink,
+    handshakes_by_proc,
+)
 from lb.shell.sockets import bound_socket
 from tests.support.connecting import clients, connect, needs_ipv6
 
 LOOKS = pytest.mark.parametrize("look", [handshakes, handshakes_by_netlink, handshakes_by_proc])
 HOSTS = pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
 
-Look = Callable[[Address], frozenset[Peer]]
+Look = Callable[[], frozenset[Handshake]]
 
 
 def listening(host: str, *, handshakes_stay: bool = False) -> tuple[socket.socket, Address]:
@@ -27,9 +34,11 @@ def listening(host: str, *, handshakes_stay: bool = False) -> tuple[socket.socke
     return sock, Address(*sock.getsockname()[:2])
 
 
-def peer_of(client: socket.socket) -> Peer:
-    host, port = client.getsockname()[:2]
-    return Peer(socket.inet_pton(client.family, host), port)
+def seen(client: socket.socket) -> Handshake:
+    """As the other side sees it."""
+    (host, port), (peer_host, peer_port) = client.getpeername()[:2], client.getsockname()[:2]
+    family = client.family
+    return Handshake(socket.inet_pton(family, host), port, socket.inet_pton(family, peer_host), peer_port)
 
 
 @HOSTS
@@ -51,10 +60,10 @@ def test_accept_queue_of_a_socket_that_does_not_listen_is_empty() -> None:
 def test_handshakes_under_way_are_seen_until_they_complete(look: Look, host: str) -> None:
     sock, address = listening(host, handshakes_stay=True)
     with sock, connect(address) as one, connect(address) as other:
-        assert look(address) == {peer_of(one), peer_of(other)}
+        assert at(address, look()) == {seen(one), seen(other)}
         assert accept_queue(sock) == 0
         one.sendall(b"x")
-        assert look(address) == {peer_of(other)}
+        assert at(address, look()) == {seen(other)}
         assert accept_queue(sock) == 1
 
 
@@ -62,8 +71,8 @@ def test_handshakes_under_way_are_seen_until_they_complete(look: Look, host: str
 def test_handshakes_of_another_address_or_port_are_not_counted(look: Look) -> None:
     sock, address = listening("127.0.0.1", handshakes_stay=True)
     with sock, connect(address):
-        assert look(Address("127.0.0.2", address.port)) == frozenset()
-        assert look(Address("127.0.0.1", address.port ^ 1)) == frozenset()
+        assert at(Address("127.0.0.2", address.port), look()) == frozenset()
+        assert at(Address("127.0.0.1", address.port ^ 1), look()) == frozenset()
 
 
 @LOOKS
@@ -73,14 +82,21 @@ def test_handshakes_at_a_wildcard_address_are_those_of_its_family(
 ) -> None:
     sock, address = listening(host, handshakes_stay=True)
     with sock, connect(address) as client:
-        assert look(Address(wildcard, address.port)) == {peer_of(client)}
+        assert at(Address(wildcard, address.port), look()) == {seen(client)}
 
 
 def test_handshakes_without_netlink_are_read_from_proc(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(address: Address) -> frozenset[Peer]:
+    def refused() -> frozenset[Handshake]:
         raise PermissionError("a sandbox")
 
     monkeypatch.setattr("lb.shell.sock_diag.handshakes_by_netlink", refused)
     sock, address = listening("127.0.0.1", handshakes_stay=True)
     with sock, connect(address) as client:
-        assert handshakes(address) == {peer_of(client)}
+        assert at(address, handshakes()) == {seen(client)}
+
+
+def test_at_wildcard_address_is_of_one_family_only() -> None:
+    of_ipv4 = Handshake(bytes(4), 80, bytes(4), 1)
+    of_ipv6 = Handshake(bytes(16), 80, bytes(16), 1)
+    assert at(Address("0.0.0.0", 80), {of_ipv4, of_ipv6}) == {of_ipv4}
+    assert at(Address("::", 80), {of_ipv4, of_ipv6}) == {of_ipv6}

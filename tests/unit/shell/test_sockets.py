@@ -13,7 +13,8 @@ import pytest
 
 from lb.model.address import Address
 from lb.model.listener import Keepalive, TcpOptions
-from lb.shell.sock_diag import accept_queue, handshakes
+from lb.shell.lookout import Lookout
+from lb.shell.sock_diag import accept_queue, at, handshakes
 from lb.shell.sockets import ListeningGroup, claim
 from tests.support.async_waiting import until
 from tests.support.connecting import (
@@ -178,7 +179,8 @@ def test_group_given_to_a_user_lets_sockets_of_that_user_join(group: ListeningGr
     with pytest.raises(OSError) as refused:
         bound_by(NOBODY, group.address)
     assert refused.value.errno == errno.EADDRINUSE
-    group.give_to(NOBODY, NOBODY)
+    for sock in sockets_of(group):
+        os.fchown(sock.fileno(), NOBODY, NOBODY)
     with bound_by(NOBODY, group.address) as joined:
         joined.listen(1000)
         with clients(group.address, MANY):
@@ -204,7 +206,7 @@ def bound_by(user_id: int, address: Address) -> socket.socket:
 
 async def test_shrink_last_socket_closes_and_the_others_get_everybody(group: ListeningGroup) -> None:
     kept = sockets_of(group)[:2]
-    assert await group.shrink() == 0
+    assert await group.shrink(Lookout()) == 0
     assert sockets_of(group) == kept
     with clients(group.address, MANY):
         accepted = accepted_by_each(kept)
@@ -218,7 +220,7 @@ async def test_shrink_waits_for_who_is_in_the_accept_queue(group: ListeningGroup
     with clients(group.address, MANY):
         waiting = accept_queue(last)
         assert waiting > 0
-        shrinking = asyncio.create_task(group.shrink())
+        shrinking = asyncio.create_task(group.shrink(Lookout()))
         await let_it_look(shrinking)
         for session in accept_all(last):
             session.close()
@@ -233,7 +235,7 @@ async def test_shrink_waits_for_handshakes_under_way_of_its_own_and_no_others(gr
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)  # to the kernel they are under way
     with ExitStack() as stack:
         under_way = [stack.enter_context(connect(group.address)) for _ in range(MANY)]
-        shrinking = asyncio.create_task(group.shrink())
+        shrinking = asyncio.create_task(group.shrink(Lookout()))
         await let_it_look(shrinking)
         stack.enter_context(connect(group.address))  # of another index: it may stay under way for ever
         for client in under_way:
@@ -243,19 +245,19 @@ async def test_shrink_waits_for_handshakes_under_way_of_its_own_and_no_others(gr
         for session in accept_all(last):
             session.close()
         assert await shrinking == 0
-        assert len(handshakes(group.address)) == 1
+        assert len(at(group.address, handshakes())) == 1
 
 
 async def test_shrink_when_time_is_up_says_how_many_it_lost(group: ListeningGroup) -> None:
     with clients(group.address, MANY):
         waiting = accept_queue(group.sockets[-1].sock)
-        assert await group.shrink(empty_s_max=0.05) == waiting > 0
+        assert await group.shrink(Lookout(), empty_s_max=0.05) == waiting > 0
 
 
 async def test_shrink_group_of_one_is_refused() -> None:
     group = ListeningGroup(LOOPBACK, TcpOptions(), 1)
     with pytest.raises(ValueError, match="does not shrink"):
-        await group.shrink()
+        await group.shrink(Lookout())
     group.close()
 
 
@@ -263,7 +265,7 @@ async def test_shrink_group_of_one_is_refused() -> None:
 
 
 async def test_end_empty_group_clients_are_refused_at_once(group: ListeningGroup) -> None:
-    assert await group.end() == 0
+    assert await group.end(Lookout()) == 0
     assert is_refused(group.address, timeout_s=1.0)
 
 
@@ -273,14 +275,14 @@ async def test_end_copy_of_the_descriptor_accepts_nobody_any_more(group: Listeni
     with ExitStack() as stack:
         for copy in copies:
             stack.enter_context(copy)
-        await group.end()
+        await group.end(Lookout())
         assert is_refused(group.address, timeout_s=1.0)
 
 
 async def test_end_waits_for_who_connected_before_and_admits_nobody_new(group: ListeningGroup) -> None:
     listening = sockets_of(group)
     with clients(group.address, MANY):
-        ending = asyncio.create_task(group.end())
+        ending = asyncio.create_task(group.end(Lookout()))
         await let_it_look(ending)
         assert is_ignored(group.address)
         assert sum(accepted_by_each(listening)) == MANY
@@ -291,7 +293,7 @@ async def test_end_waits_for_who_connected_before_and_admits_nobody_new(group: L
 async def test_end_client_that_was_ignored_is_refused_when_it_tries_again(group: ListeningGroup) -> None:
     listening = sockets_of(group)
     with connect(group.address):
-        ending = asyncio.create_task(group.end())
+        ending = asyncio.create_task(group.end(Lookout()))
         await let_it_look(ending)
         late = asyncio.create_task(asyncio.to_thread(is_refused, group.address))
         await let_it_look(ending)
@@ -302,7 +304,7 @@ async def test_end_client_that_was_ignored_is_refused_when_it_tries_again(group:
 
 async def test_end_cancelled_and_readmitted_goes_on_as_if_nothing_had_been(group: ListeningGroup) -> None:
     with connect(group.address):
-        ending = asyncio.create_task(group.end())
+        ending = asyncio.create_task(group.end(Lookout()))
         await let_it_look(ending)
         ending.cancel()
         await asyncio.wait([ending])
@@ -313,7 +315,7 @@ async def test_end_cancelled_and_readmitted_goes_on_as_if_nothing_had_been(group
 
 async def test_end_when_time_is_up_says_how_many_it_lost(group: ListeningGroup) -> None:
     with clients(group.address, 5):
-        assert await group.end(empty_s_max=0.05) == 5
+        assert await group.end(Lookout(), empty_s_max=0.05) == 5
 
 
 async def let_it_look(waiting: asyncio.Task[int]) -> None:

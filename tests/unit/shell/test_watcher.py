@@ -37,6 +37,9 @@ class Watched:
     async def __aexit__(self, *error: object) -> None:
         await self._watcher.stop()
 
+    async def note(self) -> None:
+        await self._watcher.note()
+
     async def changed(self, count: int, within_s: float = SOON_S) -> None:
         """Returns when `count` changes were noticed, and makes sure that no more follow at once."""
         async with asyncio.timeout(within_s):
@@ -225,6 +228,19 @@ def test_watcher_notices_what_changed_since_the_file_was_loaded(file: Path) -> N
     async def scenario() -> None:
         async with Watched(file, seen=hashlib.sha256(b"zero").hexdigest()) as watched:
             await watched.changed(1, within_s=POLLED_S)
+
+    run(scenario)
+
+
+def test_watcher_notices_a_file_that_says_again_what_it_said_before_it_was_loaded(file: Path) -> None:
+    """One, two and loaded, one again, all before anybody looked: lb runs two and the file says one."""
+
+    async def scenario() -> None:
+        async with Watched(file) as watched:
+            file.write_text("two")
+            await watched.note()
+            file.write_text("one")
+            await watched.changed(1)
 
     run(scenario)
 
