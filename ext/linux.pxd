@@ -118,6 +118,7 @@ cdef extern from "sys/socket.h" nogil:
     enum:
         AF_INET
         AF_INET6
+        MSG_MORE
         MSG_NOSIGNAL
         SHUT_WR
         SOCK_CLOEXEC

@@ -73,7 +73,8 @@ cdef pumped_t copy_once(engine_t* e, side_t* giver, side_t* taker, uint64_t* tot
         giver.full_reads += 1
         if giver.full_reads == STREAM_AFTER_READS and e.pipes_max and not giver.flags & URGENT:
             giver.flags |= STREAM
-    return hand_over(e, taker, e.buffer, size)
+    # The last bytes wait in the kernel for the end of stream that is passed on next: one packet, not two.
+    return hand_over(e, taker, size, MSG_MORE if giver.flags & (FINISHED | BROKEN) == FINISHED else 0)
 
 
 cdef pumped_t read_nothing(side_t* giver, ssize_t size) noexcept nogil:
@@ -93,11 +94,11 @@ cdef pumped_t read_nothing(side_t* giver, ssize_t size) noexcept nogil:
     return PUMP_SOURCE_RESET
 
 
-cdef pumped_t hand_over(engine_t* e, side_t* taker, const char* data, size_t size) noexcept nogil:
-    cdef ssize_t taken = send(taker.fd, data, size, MSG_NOSIGNAL)
+cdef pumped_t hand_over(engine_t* e, side_t* taker, ssize_t size, int more) noexcept nogil:
+    cdef ssize_t taken = send(taker.fd, e.buffer, size, MSG_NOSIGNAL | more)
     cdef pumped_t outcome = PUMP_WAITS
     cdef block_t* block
-    if taken == <ssize_t>size:
+    if taken == size:
         e.moved_bytes += size
         return PUMP_FINISHED
     if taken == -1:
@@ -109,7 +110,7 @@ cdef pumped_t hand_over(engine_t* e, side_t* taker, const char* data, size_t siz
     block = take_block(e)
     if block == NULL:
         return PUMP_NO_MEMORY
-    memcpy(block.data, data + taken, size - taken)
+    memcpy(block.data, e.buffer + taken, size - taken)
     taker.kept, taker.kept_from, taker.kept_size = block, 0, <uint32_t>(size - taken)
     return outcome
 

@@ -14,9 +14,8 @@ from lb.config.problem import Problem
 from lb.model.address import Address
 from lb.model.config import Config
 
-# The fields of Config that are fixed when the process starts; what they hold goes on until it ends.
-NEEDS_RESTART = ("workers", "sessions_max", "user", "runtime_dir", "admin")
-AT_RELOAD = ("shutdown", "log")
+# The fields of Config besides listeners and pools.
+SETTINGS = ("workers", "sessions_max", "user", "runtime_dir", "shutdown", "admin", "log")
 
 # Fields that are called otherwise in the file. The keys of an http request stand beside those of its check.
 KEYS = {"binds": "bind", "close_after_s": "on_down", "initial_up": "initial", "http": "type"}
@@ -56,9 +55,8 @@ class Diff:
 def diff(old: Config, new: Config, *, file: str = "") -> Diff:
     """`file` is how the warnings call the new configuration."""
     old_pools, new_pools = by_name(old.pools), by_name(new.pools)
-    settings = tuple(
-        key for name in AT_RELOAD for key in differing(getattr(old, name), getattr(new, name), name)
-    )
+    effective = apply_kept(old, new)
+    settings = tuple(differing_settings(old, effective))
     pools = list(members("pool", old_pools, new_pools, apart="endpoints"))
     endpoints = [
         change
@@ -73,18 +71,31 @@ def diff(old: Config, new: Config, *, file: str = "") -> Diff:
     going = [change for change in (*listeners, *endpoints, *pools) if change.kind == "removed"]
     coming = [change for change in (*pools, *endpoints, *listeners) if change.kind != "removed"]
     changes = [Change("changed", "settings", "", settings)] if settings else []
-    return Diff((*changes, *coming, *going), tuple(kept(old, new, file)))
+    return Diff((*changes, *coming, *going), tuple(kept(effective, new, file)))
 
 
 def apply_kept(old: Config, new: Config) -> Config:
-    """`new`, with the values of `old` where only a restart could change them."""
-    return replace(new, **{name: getattr(old, name) for name in NEEDS_RESTART})
+    """`new`, with the values of `old` where only a restart changes them: workers were started with them."""
+    return replace(
+        new,
+        workers=old.workers,
+        sessions_max=old.sessions_max,
+        user=old.user,
+        runtime_dir=old.runtime_dir,
+        shutdown=replace(new.shutdown, orphan_s=old.shutdown.orphan_s),
+        admin=old.admin,
+        log=replace(new.log, access=old.log.access),
+    )
 
 
-def kept(old: Config, new: Config, file: str) -> Iterator[Problem]:
-    for name in NEEDS_RESTART:
-        for key in differing(getattr(old, name), getattr(new, name), name):
-            yield Problem(file, 0, 0, key, "changed, which takes a restart; the old value stays until then")
+def kept(effective: Config, new: Config, file: str) -> Iterator[Problem]:
+    for key in differing_settings(effective, new):
+        yield Problem(file, 0, 0, key, "changed, which takes a restart; the old value stays until then")
+
+
+def differing_settings(old: Config, new: Config) -> Iterator[str]:
+    for name in SETTINGS:
+        yield from differing(getattr(old, name), getattr(new, name), name)
 
 
 def by_name(members: Iterable[Any], prefix: str = "") -> dict[str, Any]:

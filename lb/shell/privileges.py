@@ -6,7 +6,6 @@
     groups, group id, user id       in this order: each step needs the rights that the next gives up
     keep, set, raise a capability   setuid() clears all but for PR_SET_KEEPCAPS, and exec() all but ambient
                                     ones: a worker, or lb itself after an upgrade, still has it
-    dumpable                        else /proc/self belongs to root, and lb cannot count its own descriptors
 
 Capabilities are a thread's. Call this in the main thread, which binds and spawns, before any other starts.
 """
@@ -24,7 +23,6 @@ from pathlib import Path
 CAP_NET_BIND_SERVICE = 10
 
 # include/uapi/linux/prctl.h, capability.h
-PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
@@ -86,7 +84,6 @@ def drop_privileges(
     os.setresuid(wanted.user_id, wanted.user_id, wanted.user_id)
     keep_only(CAP_NET_BIND_SERVICE if may_bind else None)
     prctl(PR_SET_KEEPCAPS, 0)
-    prctl(PR_SET_DUMPABLE, 1)
     return wanted
 
 

@@ -34,6 +34,7 @@ from lb.shell.reload import ConfigState, Reloads
 from lb.shell.status import status
 from lb.shell.watcher import Watcher
 
+CLOCK_SET_S = 0.5  # clocks drift by less; a turn of the loop, at whose beginning its time stands, is shorter
 NOTHING_YET = Config(listeners=(), pools=())
 
 
@@ -48,6 +49,7 @@ class Supervisor:
         self.started_at = time.time()
         self.feed = feed
         self._log_rule = config.log
+        self._wall_ahead_s = self.started_at - loop.time()
         self.lag = Lag(loop)
         self._exposition = Exposition()
         nofile, count = limits.raise_nofile(), limits.worker_count(config)
@@ -161,9 +163,12 @@ class Supervisor:
         return self.feed.subscribe()
 
     async def reload(self) -> Json:
-        systemd.notify(systemd.reloading())
+        """The service manager hears of it only between READY and STOPPING."""
+        if self.state == "running":
+            systemd.notify(systemd.reloading())
         outcome = await self.reloads.reload()
-        systemd.notify(systemd.READY)
+        if self.state == "running":
+            systemd.notify(systemd.READY)
         return outcome.answer()
 
     def order(self, key: EndpointKey, admin: Admin | None, weight: int | None, who: str) -> Json:
@@ -171,12 +176,13 @@ class Supervisor:
         return {"pool": key.pool, "endpoint": key.endpoint, "generation": self.brain.generation}
 
     def _observed(self) -> Observed:
+        now_s = asyncio.get_running_loop().time()
         return Observed(
             state=self.state,
             pid=os.getpid(),
             started_at=self.started_at,
-            now_s=asyncio.get_running_loop().time(),
-            wall_s=time.time(),
+            now_s=now_s,
+            wall_s=self._wall_s(now_s),
             file=self.file,
             config=self.config,
             generation=self.brain.generation,
@@ -190,3 +196,10 @@ class Supervisor:
             check_duration=self.probes.duration_seconds,
             log_dropped_total=self.log.dropped_total,
         )
+
+    def _wall_s(self, now_s: float) -> float:
+        """A moment on the wall's clock: always the same for the same moment, unless that clock was set."""
+        ahead_s = time.time() - now_s
+        if abs(ahead_s - self._wall_ahead_s) > CLOCK_SET_S:
+            self._wall_ahead_s = ahead_s
+        return now_s + self._wall_ahead_s

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 KEYS = [
     "time", "listener", "pool", "endpoint", "client", "local", "upstream", "attempts", "queue_ms",
-    "connect_ms", "first_byte_ms", "duration_ms", "bytes_in", "bytes_out", "closed_by", "reason", "worker", "sni",
+    "connect_ms", "first_byte_ms", "duration_ms", "bytes_in", "bytes_out",
+    "closed_by", "reason", "worker", "sni",
 ]  # fmt: skip
 RING_BYTES = 1 << 20
 
@@ -82,7 +83,8 @@ def client_reset(scene: Scene, bench: EngineBench, endpoint: ScriptedEndpoint) -
 
 def endpoint_reset(scene: Scene, bench: EngineBench, endpoint: ScriptedEndpoint) -> None:
     _, server = scene.session(bench, endpoint)
-    reset(server)
+    eventually(lambda: bench.board.endpoint(0).sessions_total == 1, within_s=5, reason="connected")
+    reset(server)  # before, it would be a connect that failed
 
 
 def nothing(scene: Scene, bench: EngineBench, endpoint: ScriptedEndpoint) -> None:

@@ -1,4 +1,4 @@
-"""Connecting: a failure costs the client nothing while another endpoint is there, and blames the right one."""
+"""Connecting: a failure costs the client nothing while another endpoint is there; the right one is blamed."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,8 +25,12 @@ def lb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_
     monkeypatch.delenv("LB_CONFIG", raising=False)
 
     def run(*words: str) -> Ended:
-        with pytest.raises(SystemExit) as ended:
-            main(words)
+        before = signal.getsignal(signal.SIGINT)
+        try:
+            with pytest.raises(SystemExit) as ended:
+                main(words)
+        finally:
+            signal.signal(signal.SIGINT, before)  # the tests' own Ctrl-C
         return Ended(int(ended.value.code or 0), *capsys.readouterr())
 
     return run

@@ -99,8 +99,8 @@ pools:
 
 
 def test_settings_that_a_reload_can_change_are_changes() -> None:
-    top = "log: {level: debug, access: off}\nshutdown: {drain: 1m}\n"
-    assert changes(top=top) == ["settings changed: shutdown.drain, log.level, log.access"]
+    top = "log: {level: debug, format: json}\nshutdown: {drain: 1m}\n"
+    assert changes(top=top) == ["settings changed: shutdown.drain, log.level, log.format"]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,8 @@ def test_settings_that_a_reload_can_change_are_changes() -> None:
         ("admin: {bind: off}", "admin.bind"),
         ("admin: {bind: 127.0.0.1:9999}", "admin.bind"),
         ("admin: {socket: /tmp/lb.sock}", "admin.socket"),
+        ("log: {access: off}", "log.access"),
+        ("shutdown: {orphan: 1m}", "shutdown.orphan"),
     ],
 )
 def test_key_that_takes_a_restart_is_warned_about_and_kept(top: str, key: str) -> None:

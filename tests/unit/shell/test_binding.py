@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -87,6 +88,24 @@ def test_bind_one_address_taken_opens_none_and_names_listener_address_and_cure(b
         f"another program listens there: see `ss -ltnp 'sport = :{taken}'`"
     )
     assert is_refused(local(free))
+
+
+def test_bind_one_address_taken_nobody_could_connect_to_the_others(
+    binder: Bindings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trap: who connects to an address that is closed again a moment later is reset."""
+    first, second = free_ports(2)
+    refused_meanwhile = []
+
+    def claim(address: Address) -> None:
+        if address.port == second:
+            refused_meanwhile.append(is_refused(local(first)))
+            raise OSError(errno.EADDRINUSE, "taken")
+
+    monkeypatch.setattr("lb.shell.binding.claim", claim)
+    with pytest.raises(BindError):
+        binder.bind([listener("web", first, second)])
+    assert refused_meanwhile == [True]
 
 
 def test_bind_all_problems_are_told_at_once(binder: Bindings) -> None:

@@ -112,7 +112,7 @@ except PermissionError:
 
 
 def test_drop_privileges_process_can_still_look_at_itself() -> None:
-    """The trap: after setuid() /proc/self belongs to root, and lb cannot count its own descriptors."""
+    """After setuid() /proc/self belongs to root; its own descriptors must still be counted, for metrics."""
     program = f"drop_privileges({USER!r}); print(len(os.listdir('/proc/self/fd')) > 2)"
     assert run(program) == "True\n"
 

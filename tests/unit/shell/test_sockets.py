@@ -214,6 +214,19 @@ async def test_shrink_last_socket_closes_and_the_others_get_everybody(group: Lis
     assert all(accepted)
 
 
+async def test_shrink_while_it_waits_nobody_new_comes_to_the_last_socket(group: ListeningGroup) -> None:
+    """The trap: on a busy port its queue is never empty, and whoever comes last is reset."""
+    last = group.sockets[-1].sock
+    with clients(group.address, MANY):
+        shrinking = asyncio.create_task(group.shrink(Lookout()))
+        await let_it_look(shrinking)
+        waiting = accept_queue(last)
+        with clients(group.address, MANY):
+            assert accept_queue(last) == waiting
+        accepted_by_each(sockets_of(group))
+        assert await shrinking == 0
+
+
 async def test_shrink_waits_for_who_is_in_the_accept_queue(group: ListeningGroup) -> None:
     """The trap: closing the socket resets whoever it had not accepted yet."""
     last = group.sockets[-1].sock

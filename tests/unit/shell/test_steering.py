@@ -96,6 +96,20 @@ def test_refuse_handshakes_connection_made_before_goes_on(group: Group) -> None:
             assert client.recv(4) == b"pong"
 
 
+def test_refuse_handshakes_one_under_way_is_completed(group: Group) -> None:
+    group[0].setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)  # it is under way until a byte comes
+    steer(group[0], 1)
+    with connect(address_of(group[0])) as client:
+        refuse_handshakes(group[0])
+        client.sendall(b"ping")
+        group[0].settimeout(5.0)
+        accepted, _ = group[0].accept()
+        with accepted:
+            assert accepted.recv(4) == b"ping"
+            accepted.sendall(b"pong")
+            assert client.recv(4) == b"pong"
+
+
 def test_admit_handshakes_again_clients_are_let_in(group: Group) -> None:
     for sock in group:
         refuse_handshakes(sock)

@@ -151,11 +151,20 @@ async def test_process_that_dies_leaves_no_zombie_and_no_question_open() -> None
     assert open_fds() == before
 
 
-async def test_process_last_words_are_heard_before_its_end() -> None:
-    async with child("hear(); channel.send({'type': 'drained', 'cut': 7}); os._exit(0)") as (process, _):
+async def test_process_last_words_are_heard_before_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lb.shell.control.MESSAGES_PER_CALL_MAX", 3)
+    program = """
+hear()
+for _ in range(10): channel.send({'type': 'failures'})
+channel.send({'type': 'drained', 'cut': 7})
+os._exit(0)
+"""
+    async with child(program) as (process, heard):
         answer = process.ask({"type": "drain"}, answer="drained")
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it is dead before anything is read
         assert await ended(process) == 0
         assert answer.result() == {"type": "drained", "cut": 7}
+        assert len(heard) == 10
 
 
 async def test_process_that_closes_its_channel_may_end_by_itself() -> None:
