@@ -22,6 +22,7 @@ cdef extern from "errno.h" nogil:
         ECONNABORTED
         ECONNREFUSED
         ECONNRESET
+        EHOSTDOWN
         EHOSTUNREACH
         EINPROGRESS
         EINTR
@@ -31,6 +32,8 @@ cdef extern from "errno.h" nogil:
         ENFILE
         ENOBUFS
         ENOMEM
+        ENONET
+        ENOPROTOOPT
         EPERM
         EPIPE
         EPROTO
@@ -79,6 +82,8 @@ cdef extern from "sys/stat.h" nogil:
     int fstat(int fd, stat_t* found)
 
 cdef extern from "sys/ioctl.h" nogil:
+    enum:
+        FIONREAD
     int ioctl(int fd, unsigned long request, ...)
 
 cdef extern from "linux/sockios.h" nogil:
@@ -177,6 +182,7 @@ cdef extern from "netinet/tcp.h" nogil:
         TCP_KEEPIDLE
         TCP_KEEPINTVL
         TCP_NODELAY
+        TCP_QUICKACK
 
 cdef extern from "poll.h" nogil:
     enum:

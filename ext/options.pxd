@@ -17,6 +17,21 @@ cdef inline void set_upstream(int fd) noexcept nogil:
     set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1)
 
 
+cdef inline bint acknowledge_late(int client, int upstream) noexcept nogil:
+    """Before connect(): bytes of the client that wait already will carry the acknowledgement that ends the
+    handshake, which spares a packet. True: it was arranged, and acknowledge_soon() is due once they are sent."""
+    cdef int waiting = 0
+    if ioctl(client, FIONREAD, &waiting) == -1 or waiting == 0:
+        return False
+    set_option(upstream, IPPROTO_TCP, TCP_QUICKACK, 0)
+    return True
+
+
+cdef inline void acknowledge_soon(int upstream) noexcept nogil:
+    """Else an endpoint that answers in several small writes (Nagle) would wait 40 ms between them."""
+    set_option(upstream, IPPROTO_TCP, TCP_QUICKACK, 1)
+
+
 cdef inline void keep_alive(int fd, const listener_t* line) noexcept nogil:
     if line.keepalive_idle_s == 0:
         return

@@ -24,7 +24,7 @@ Rejected: forwarding a reset at once (it loses delivered bytes); FIN in place of
 """
 from lb._ext.board cimport *
 from lb._ext.linux cimport *
-from lb._ext.options cimport keep_alive, reset_at_close, set_upstream
+from lb._ext.options cimport acknowledge_late, acknowledge_soon, keep_alive, reset_at_close, set_upstream
 from lb._ext.pick cimport PICK_FULL, PICK_NONE, pick
 from lb._ext.pump cimport *
 from lb._ext.record cimport note_addresses, put_record
@@ -165,16 +165,16 @@ cdef bint blameless(const session_t* s) noexcept nogil:
 
 
 cdef void hold(engine_t* e, session_t* s, uint32_t endpoint) noexcept nogil:
-    s.endpoint = endpoint
+    s.endpoint, s.counted = endpoint, 1
     s.tried[s.attempts], s.results[s.attempts] = endpoint, UNFINISHED
     s.attempts += 1
     e.board.endpoint_open[<size_t>endpoint * WORKERS_MAX + e.worker] += 1
 
 
 cdef void release(engine_t* e, session_t* s) noexcept nogil:
-    if s.endpoint != NONE:
+    if s.counted:
         e.board.endpoint_open[<size_t>s.endpoint * WORKERS_MAX + e.worker] -= 1
-        s.endpoint = NONE
+    s.counted = 0
 
 
 cdef bint connect_to(engine_t* e, session_t* s, const endpoint_t* endpoint) noexcept nogil:
@@ -187,6 +187,7 @@ cdef bint connect_to(engine_t* e, session_t* s, const endpoint_t* endpoint) noex
     s.side[UPSTREAM].flags = 0
     set_upstream(fd)
     s.connect_from_ns = e.now_ns
+    s.acknowledges_late = acknowledge_late(s.side[CLIENT].fd, fd)
     if connect(fd, &endpoint.address.any, address_size(&endpoint.address)) == -1 and errno != EINPROGRESS:
         return False
     return watch(e, s, UPSTREAM)
@@ -197,7 +198,7 @@ cdef int failure_of(int error) noexcept nogil:
         return FAILED_REFUSED
     if error == ETIMEDOUT:
         return FAILED_TIMEOUT
-    if error == EHOSTUNREACH or error == ENETUNREACH:
+    if error in (EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENONET, ENOPROTOOPT):  # what ICMP can say
         return FAILED_UNREACHABLE
     if error == ECONNRESET or error == EPIPE or error == ECONNABORTED:
         return FAILED_RESET
@@ -220,6 +221,7 @@ cdef void attempt_failed(engine_t* e, session_t* s, int failure) noexcept nogil:
         counts[failure] += 1
     close_side(e, &s.side[UPSTREAM])
     release(e, s)
+    s.endpoint = NONE
 
 
 cdef void on_connecting(engine_t* e, session_t* s, uint32_t events) noexcept nogil:
@@ -245,6 +247,8 @@ cdef void connected(engine_t* e, session_t* s) noexcept nogil:
     if s.idle_ms:
         sooner(e, s, e.now_ms + s.idle_ms)
     go_on(e, s)
+    if s.acknowledges_late and s.state == RELAYING:
+        acknowledge_soon(s.side[UPSTREAM].fd)
 
 
 cdef void sooner(engine_t* e, session_t* s, uint64_t deadline_ms) noexcept nogil:
@@ -348,6 +352,7 @@ cdef bint pass_end(engine_t* e, session_t* s, int source) noexcept nogil:
     s.closer = BY_CLIENT if source == CLIENT else BY_ENDPOINT
     if s.half_close_ms == 0:
         s.reason = REASON_DONE
+        release(e, s)
         start_linger(e, s, 1 - source, False)
         return False
     taker.flags |= SHUT
@@ -362,10 +367,8 @@ cdef bint salvage(engine_t* e, session_t* s, int broken) noexcept nogil:
     cdef side_t* here = &s.side[broken]
     drop_kept(e, here)
     if s.side[1 - broken].flags & BROKEN:
-        if broken == UPSTREAM:  # the other was first
-            end(e, s, REASON_CLIENT_RESET, BY_CLIENT)
-        else:
-            end(e, s, REASON_ENDPOINT_RESET, BY_ENDPOINT)
+        end(e, s, REASON_CLIENT_RESET if broken == UPSTREAM else REASON_ENDPOINT_RESET,
+            BY_CLIENT if broken == UPSTREAM else BY_ENDPOINT)  # the other was first
         return False
     here.flags |= BROKEN | READABLE
     if s.side[1 - broken].flags & SHUT:
@@ -406,12 +409,9 @@ cdef void start_linger(engine_t* e, session_t* s, int side, bint reset) noexcept
 
 cdef void linger(engine_t* e, session_t* s) noexcept nogil:
     cdef side_t* here = &s.side[s.linger_side]
-    cdef pumped_t outcome = PUMP_FINISHED
+    cdef pumped_t outcome = (PUMP_TAKER_RESET if here.flags & FAILED
+                             else flush(e, here) if has_kept(here) else PUMP_FINISHED)
     cdef int unacknowledged = 0
-    if here.flags & FAILED:
-        outcome = PUMP_TAKER_RESET
-    elif has_kept(here):
-        outcome = flush(e, here)
     if outcome == PUMP_WAITS or outcome == PUMP_STOPPED:
         unacknowledged = 1
     elif outcome == PUMP_FINISHED:
@@ -444,13 +444,13 @@ cdef void end(engine_t* e, session_t* s, int reason, int closer) noexcept nogil:
     if s.local.any.sa_family == 0:
         note_addresses(e, s)
     put_record(e, s)
-    close_side(e, &s.side[UPSTREAM])
-    close_side(e, &s.side[CLIENT])
-    clear_deadline(e, s)
-    release(e, s)
+    release(e, s)  # before its client can see the end, and come again by another worker
     e.board.listener_open[<size_t>s.listener * WORKERS_MAX + e.worker] -= 1
     e.cell.sessions_open -= 1
     e.room_made = True
+    close_side(e, &s.side[UPSTREAM])
+    close_side(e, &s.side[CLIENT])
+    clear_deadline(e, s)
     if s.queued:
         s.state = FREE  # the ready list gives the slot back when it comes to it
     else:

@@ -87,10 +87,12 @@ cdef struct session_t:
     uint8_t linger_side
     uint8_t linger_reset        # end it by a reset, rather than orderly
     uint8_t queued              # it is on the ready list
+    uint8_t acknowledges_late   # the handshake's last acknowledgement rides on the first bytes
     uint8_t settled             # what a long life needs was done (keepalive towards the endpoint)
+    uint8_t counted             # among the endpoint's open ones
     uint32_t next_ready
     uint32_t listener           # ids
-    uint32_t endpoint           # NONE: none is held
+    uint32_t endpoint           # NONE: none was connected, none is being connected
     uint32_t idle_ms
     uint32_t half_close_ms
     uint32_t reset_linger_ms

@@ -76,13 +76,12 @@ class Client:
                 if response.status >= 300:
                     raise Failure(refusal(_json(response.read())))
                 if follow and connection.sock is not None:
-                    connection.sock.settimeout(
-                        None
-                    )  # a quiet lb is not a dead one; its end closes the stream
+                    # A quiet lb is not a dead one: its end closes the stream.
+                    connection.sock.settimeout(None)
                 while line := response.readline(EVENT_BYTES_MAX):
                     if line.startswith(b"data:"):
                         yield json.loads(line.removeprefix(b"data:"))
-            except (OSError, HTTPException) as error:
+            except (OSError, HTTPException, ValueError) as error:  # half a line is no JSON
                 raise self._unreachable(error) from None
 
     def _call(

@@ -41,8 +41,9 @@ class DemoEndpoint:
             start_new_session=True,  # a Ctrl-C is for the demo alone, which ends its endpoints last
         )  # fmt: skip
         assert process.stdout is not None
-        async with asyncio.timeout(START_TIMEOUT_S):
-            said = await process.stdout.readline()
+        said = b""
+        with suppress(TimeoutError):
+            said = await asyncio.wait_for(process.stdout.readline(), START_TIMEOUT_S)
         if not said:
             raise Failure(f"endpoint {self.name} could not be started")
         self.port, self.pid = int(said), process.pid
@@ -63,7 +64,7 @@ class DemoEndpoint:
             await asyncio.sleep(AGAIN_AFTER_S)
             try:
                 await self.start()
-            except (Failure, OSError, TimeoutError) as error:
+            except (Failure, OSError) as error:
                 self._say(f"endpoint {self.name}: {error}")
         self._say(f"endpoint {self.name}: started again as process {self.pid}")
 

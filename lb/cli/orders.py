@@ -98,7 +98,9 @@ def sessions_left(endpoint: Json) -> str:
 
 
 def not_eligible(endpoint: Json) -> str:
-    return "" if endpoint["eligible"] else f"still {endpoint['health']}"
+    if endpoint["eligible"]:
+        return ""
+    return "not eligible, health {health}, admin {admin}, weight {weight}".format(**endpoint)
 
 
 def endpoint_of(client: Client, key: EndpointKey) -> Json:

@@ -66,7 +66,12 @@ def _show_in_colour(sheets: Iterable[Sheet]) -> None:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for header in sheet.headers:
             to_right = header.endswith(">")
-            table.add_column(header.rstrip(">"), justify="right" if to_right else "left", no_wrap=to_right)
+            table.add_column(
+                header.rstrip(">"),
+                justify="right" if to_right else "left",
+                no_wrap=to_right,
+                overflow="fold",  # of an address no character may go
+            )
         for row in sheet.rows:
             table.add_row(*(Text(cell, style=STYLES.get(cell.split(" ")[0], "")) for cell in row))
         console.print()

@@ -30,14 +30,13 @@ def heading(answer: Json, now_s: float) -> Iterator[str]:
         f"lb {answer['version']}, pid {answer['pid']}, {answer['state']} "
         f"for {duration(now_s - answer['started_at'])}, generation {answer['generation']}"
     )
-    loaded = f"loaded {duration(now_s - config['loaded_at'])} ago" if config["loaded_at"] else "not loaded"
-    yield f"{config['path']}, {loaded}"
+    yield f"{config['path']}, loaded {duration(now_s - config['loaded_at'])} ago"
 
 
 def troubles(answer: Json, now_s: float) -> Iterator[str]:
     """What the reader should act on, after the tables, where a screen ends."""
     last = answer["config"]["last_reload"]
-    if last and not last["success"]:
+    if not last["success"]:
         ago = duration(now_s - last["at"])
         yield f"the last reload was refused {ago} ago; the configuration before it stays:"
         yield from (f"  {error}" for error in last["errors"])

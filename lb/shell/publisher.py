@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from lb.core.commands import CloseSessions
 from lb.model.snapshot import Snapshot
 
+ACKNOWLEDGED_S_MAX = 10.0  # the crew kills a worker after 2 s; one snapshot may be under way, one more wait
 RETRY_S = 1.0  # a failure here is ours (no memory, no descriptor): it may pass, and health must reach workers
 
 
@@ -49,10 +50,14 @@ class Publisher:
 
     async def acknowledged(self, generation: int) -> None:
         """Until every worker has this generation or a later one. Raises PublishFailed."""
-        if self.generation < generation:
-            future = asyncio.get_running_loop().create_future()
-            self._waiting.append((generation, future))
-            await future
+        if self.generation >= generation:
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append((generation, future))
+        try:
+            await asyncio.wait_for(future, ACKNOWLEDGED_S_MAX)
+        except TimeoutError:
+            raise PublishFailed(f"workers have not taken generation {generation} yet") from None
 
     async def run(self) -> None:
         """For ever, as one task."""

@@ -12,11 +12,13 @@ Whatever came up is taken down in the reverse order.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from lb import __version__
 from lb.config import load
 from lb.model.config import Config
 from lb.model.record import Record
@@ -60,9 +62,9 @@ class Runner:
         loaded = load(self.path)
         async with AsyncExitStack() as down:
             down.callback(signals.block)  # an impatient third one must not break the end off
-            self._supervisor = Supervisor(self.path, loaded, self.feed, self._reload)
-            self._handle_signals()
             try:
+                self._supervisor = Supervisor(self.path, loaded, self.feed, self._reload)
+                self._handle_signals()
                 is_up = await completed(self._up(loaded.config, down), unless=self._stop)
             except (BindError, CannotListen, CrewError, OSError, PrivilegeError, PublishFailed) as error:
                 raise CannotStart(str(error)) from error
@@ -78,6 +80,8 @@ class Runner:
         """Each part is put on `down` before it starts: it may be interrupted half-way."""
         supervisor = self._supervisor
         down.callback(supervisor.board.close)
+        for ring in supervisor.rings:
+            down.callback(ring.close)
         folder = make_folder(Path(config.runtime_dir))
         bound = supervisor.crew.bind(config.listeners)
         down.callback(bound.discard)
@@ -122,7 +126,8 @@ class Runner:
         supervisor.state = "running"
         for warning in (*supervisor.file.warnings, *supervisor.warnings):
             supervisor.emit(Record("config_warned", "warning", {"warning": warning}))
-        supervisor.emit(Record("started", "info", {"generation": supervisor.brain.generation}))
+        facts = {"version": __version__, "pid": os.getpid(), "generation": supervisor.brain.generation}
+        supervisor.emit(Record("started", "info", facts))
         systemd.notify(systemd.READY)
         self.serving.set()
 
@@ -215,7 +220,8 @@ async def completed(work: Coroutine[Any, Any, None], *, unless: asyncio.Event) -
             task.result()
             return True
         task.cancel()
-        await asyncio.wait({task})
+        await asyncio.gather(task, return_exceptions=True)
         return False
     finally:
+        task.cancel()
         interrupt.cancel()

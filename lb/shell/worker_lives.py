@@ -133,7 +133,7 @@ class WorkerLives:
             try:
                 process = slot.fill(self._command, self._on_message)
             except OSError as error:
-                end = f"it cannot be started: {error.strerror}"
+                end = f"it cannot be started: {error.strerror}: {error.filename}"
             else:
                 if not await self._introduced(slot, process):
                     process.kill()

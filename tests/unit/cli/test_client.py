@@ -90,3 +90,11 @@ def test_events_are_the_data_lines_of_the_stream(server: FakeLb) -> None:
         {"event": "a"},
         {"event": "b"},
     ]
+
+
+def test_events_that_break_off_in_the_middle_are_told(server: FakeLb) -> None:
+    server.answers["GET /api/v1/events"] = 200, b'data: {"event": "a"}\n\ndata: {"eve'
+    events = Client(str(server.path)).events("/api/v1/events", follow=True)
+    assert next(events) == {"event": "a"}
+    with pytest.raises(Failure, match="broke off"):
+        next(events)

@@ -14,7 +14,8 @@ POOL = "GET /api/v1/pools/web"
 
 
 def pool(**facts: Any) -> tuple[int, dict[str, Any]]:
-    endpoint = {"name": "10.0.0.1:80", "health": "UP", "eligible": True, "sessions_open": 0, **facts}
+    endpoint = {"name": "10.0.0.1:80", "health": "UP", "admin": "READY", "weight": 1, "sessions_open": 0}
+    endpoint |= {"eligible": True, **facts}
     return 200, {"name": "web", "endpoints": [endpoint]}
 
 
@@ -57,6 +58,15 @@ def test_ready_that_waits_returns_when_the_endpoint_is_eligible(lb: Lb, server: 
     server.answers[f"{ROUTE}/ready"] = 200, {}
     server.answers[POOL] = [pool(eligible=False, health="UNKNOWN"), pool()]
     assert lb("ready", KEY, "--wait").code == 0
+
+
+def test_ready_that_waited_too_long_says_what_stands_in_the_way(lb: Lb, server: FakeLb) -> None:
+    server.answers[f"{ROUTE}/ready"] = 200, {}
+    server.answers[POOL] = pool(eligible=False, weight=0)
+    ended = lb("ready", KEY, "--wait", "--timeout", "10ms")
+    assert ended.err == (
+        f"lb: {KEY}: not eligible, health UP, admin READY, weight 0 after 0.01 s; the order stands\n"
+    )
 
 
 def test_endpoint_that_left_while_waiting_is_an_answer(lb: Lb, server: FakeLb) -> None:

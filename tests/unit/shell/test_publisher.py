@@ -122,3 +122,12 @@ async def test_waiting_that_is_cancelled_does_not_disturb_the_others() -> None:
         waiting[0].cancel()
         bench.crew.slow.set()
         await waiting[1]
+
+
+async def test_workers_that_never_answer_are_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ACKNOWLEDGED_S_MAX", 0.01)
+    async with running() as bench:
+        bench.crew.slow = asyncio.Event()
+        bench.submit(1)
+        with pytest.raises(PublishFailed, match="have not taken generation 1 yet"):
+            await bench.publisher.acknowledged(1)

@@ -110,3 +110,9 @@ async def test_events_reach_those_who_subscribed(supervisor: Supervisor) -> None
     await asyncio.sleep(0)
     supervisor.emit(Record("worker_lost", "error", {"worker": 1}))
     assert (await coming)["event"] == "worker_lost"
+
+
+async def test_same_moment_is_shown_as_the_same_time(supervisor: Supervisor) -> None:
+    await loaded(supervisor)
+    shown = {supervisor.status()["pools"][0]["endpoints"][0]["since"] for _ in range(200)}
+    assert len(shown) == 1
