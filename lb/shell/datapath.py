@@ -193,4 +193,3 @@ class AccessWriter:
 
 def open_log(path: str) -> int:
     return os.open(Path(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, ACCESS_MODE)
-

@@ -106,7 +106,8 @@ async def ask(address: Address) -> Served:
         if not line:
             session.close()
             raise ConnectionResetError("closed before it was served")
-        return Served(*map(int, line.split()), session=session)
+        worker, pid, listener, generation, sockets = map(int, line.split())
+        return Served(worker, pid, listener, generation, sockets, session)
 
 
 async def ask_many(address: Address, count: int = 40) -> list[Served]:

@@ -112,7 +112,7 @@ def test_channel_queued_message_outlives_the_senders_descriptor(ends: Ends) -> N
     fd = os.memfd_create("queued")
     here.send({"type": "last"}, [fd])
     os.close(fd)
-    received = []
+    received: list[tuple[Message, list[int]]] = []
     while len(received) <= sent:
         received += there.receive()
         here._writable()
