@@ -16,7 +16,8 @@ cdef enum:
     POOLS_MAX = 4096
     BUCKETS = 16                # of a histogram; the last is everything above
 
-# Why a connection to an endpoint failed. LOCAL is ours (no port, no descriptor, no memory), never charged to it.
+# Why a connection to an endpoint failed. LOCAL is ours (no port, no descriptor, no memory): the endpoint is
+# never charged with it.
 cdef enum:
     FAILED_REFUSED
     FAILED_TIMEOUT

@@ -31,7 +31,9 @@ REASON_NAMES = (
     "done", "client_reset", "endpoint_reset", "connect_failed", "no_endpoint", "refused_limit",
     "idle_timeout", "half_close_timeout", "drained", "endpoint_down", "operator", "shutdown", "lb_error",
 )
-BOUNDS_MAX = {"workers": WORKERS_MAX, "endpoints": ENDPOINTS_MAX, "listeners": LISTENERS_MAX, "pools": POOLS_MAX}
+BOUNDS_MAX = {
+    "workers": WORKERS_MAX, "endpoints": ENDPOINTS_MAX, "listeners": LISTENERS_MAX, "pools": POOLS_MAX,
+}
 
 
 # ---- Layout -----------------------------------------------------------------------------------------
@@ -141,7 +143,7 @@ cdef class BoardMap:
         return found
 
     def endpoint(self, uint32_t number) -> tuple:
-        """open, total, bytes in, bytes out, failures, (connect counts, sum_us), (first-byte counts, sum_us)."""
+        """open, total, bytes in and out, failures, (connect counts, sum_us), (first-byte counts, sum_us)."""
         cdef endpoint_cell_t* cell
         cdef endpoint_cell_t total
         cdef uint32_t worker

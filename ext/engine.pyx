@@ -2,8 +2,8 @@
 """The Python surface of the data path: one Engine per worker.
 
 The worker's loop watches `fileno()`, the engine's own epoll descriptor, and calls step() when it is readable.
-A step drains events without the GIL until nothing is ready or its time is up, so that control messages are read
-too. One timerfd in the epoll set drives the wheel; it is edge-triggered, so nobody has to read it.
+A step drains events without the GIL until nothing is ready or its time is up, so that control messages are
+read too. One timerfd in the epoll set drives the wheel; it is edge-triggered, so nobody has to read it.
 """
 import os
 
@@ -12,7 +12,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from lb._ext.board cimport (
-    BUCKETS, ENDPOINTS_MAX, FAILURES, LISTENERS_MAX, POOLS_MAX, REASON_SHUTDOWN,
+    ENDPOINTS_MAX, FAILURES, LISTENERS_MAX, POOLS_MAX, REASON_SHUTDOWN,
     fast_bounds_us, map_board, observe, unmap_board,
 )
 from lb._ext.linux cimport *
@@ -30,7 +30,7 @@ cdef enum:
     FEW_EVENTS = 4              # after so few, nothing more is likely: back to the loop at once
     SCAN_MAX = 4096             # slots looked at per close_some()
     CUTS_MAX = 256              # sessions cut per close_some()
-    MARK_LISTENING = 0xFFFFFFFF # in the upper half of an event's data, where sessions have a generation
+    MARK_LISTENING = 0xFFFFFFFF  # in the upper half of an event's data, where sessions have a generation
     MARK_TIMER = 0xFFFFFFFE
 
 cdef uint64_t NEVER = <uint64_t>-1
@@ -40,7 +40,7 @@ cdef enum:
     STEP_FAILURES = 2
 
 # What step() reports.
-MORE = STEP_MORE            # call again soon, without waiting for an event
+MORE = STEP_MORE  # call again soon, without waiting for an event
 FAILURES_SEEN = STEP_FAILURES  # take_failures() has something
 
 
@@ -49,8 +49,8 @@ cdef class Engine:
 
     cdef engine_t* e
 
-    def __cinit__(self, *, uint32_t worker, uint32_t sessions_max, uint64_t sessions_max_all, uint32_t pipes_max,
-                  int board_fd, int ring_fd):
+    def __cinit__(self, *, uint32_t worker, uint32_t sessions_max, uint64_t sessions_max_all,
+                  uint32_t pipes_max, int board_fd, int ring_fd):
         """`ring_fd` -1: no access log. The descriptors stay the caller's. Raises OSError, ValueError."""
         cdef engine_t* e = <engine_t*>calloc(1, sizeof(engine_t))
         if e == NULL:
@@ -158,7 +158,7 @@ cdef class Engine:
         return table.header.generation
 
     def listen(self, uint32_t socket, uint32_t listener, int fd) -> None:
-        """Accepts from `fd`, which is the engine's from now on. A socket already known gets the listener id."""
+        """Accepts from `fd`, which is the engine's from now on. A known socket gets the listener id."""
         cdef engine_t* e = self.e
         cdef epoll_event event
         cdef uint32_t index, place = e.listenings_high
@@ -221,7 +221,8 @@ cdef class Engine:
         found = {}
         for index in range(e.failed_count):
             counts = e.failures + <size_t>e.failed[index] * FAILURES
-            found[e.failed[index]] = {FAILURE_NAMES[kind]: counts[kind] for kind in range(FAILURES) if counts[kind]}
+            found[e.failed[index]] = {
+                FAILURE_NAMES[kind]: counts[kind] for kind in range(FAILURES) if counts[kind]}
             memset(counts, 0, FAILURES * sizeof(uint32_t))
         e.failed_count = 0
         return found
@@ -267,14 +268,14 @@ cdef int open_epoll(engine_t* e) except -1:
     return 0
 
 
-cdef void forget_listening(engine_t* e, listening_t* l) noexcept nogil:
+cdef void forget_listening(engine_t* e, listening_t* here) noexcept nogil:
     """Other processes hold copies of it, so close() alone would leave it in the epoll set."""
-    if l.paused:
+    if here.paused:
         e.paused_count -= 1
     else:
-        epoll_ctl(e.epfd, EPOLL_CTL_DEL, l.fd, NULL)
-    close(l.fd)
-    l.fd, l.paused = -1, 0
+        epoll_ctl(e.epfd, EPOLL_CTL_DEL, here.fd, NULL)
+    close(here.fd)
+    here.fd, here.paused = -1, 0
 
 
 cdef void cut_all(engine_t* e) noexcept nogil:
@@ -308,7 +309,8 @@ cdef int step(engine_t* e) noexcept nogil:
         if e.now_ns >= until_ns:
             break
     arm_timer(e)
-    return (STEP_MORE if e.ready_first != NONE or some_due(e) else 0) | (STEP_FAILURES if e.failed_count else 0)
+    return ((STEP_MORE if e.ready_first != NONE or some_due(e) else 0)
+            | (STEP_FAILURES if e.failed_count else 0))
 
 
 cdef void dispatch(engine_t* e, uint64_t data, uint32_t events) noexcept nogil:
@@ -347,9 +349,9 @@ cdef void run_ready(engine_t* e) noexcept nogil:
 
 cdef void run_due(engine_t* e) noexcept nogil:
     cdef session_t* s
-    cdef int i
+    cdef int _
     turn_wheel(e, e.now_ms)
-    for i in range(EXPIRIES_MAX):
+    for _ in range(EXPIRIES_MAX):
         s = take_due(e)
         if s == NULL:
             return

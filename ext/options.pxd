@@ -19,7 +19,7 @@ cdef inline void set_upstream(int fd) noexcept nogil:
 
 cdef inline bint acknowledge_late(int client, int upstream) noexcept nogil:
     """Before connect(): bytes of the client that wait already will carry the acknowledgement that ends the
-    handshake, which spares a packet. True: it was arranged, and acknowledge_soon() is due once they are sent."""
+    handshake, which spares a packet. True: that is arranged, and acknowledge_soon() is due once they left."""
     cdef int waiting = 0
     if ioctl(client, FIONREAD, &waiting) == -1 or waiting == 0:
         return False

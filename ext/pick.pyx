@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The policies. Eligibility was decided by the supervisor; here only room and what was tried are looked at."""
+"""The policies. Who is eligible the supervisor decided; here only room and what was tried are looked at."""
 from lb._ext.board cimport endpoint_open
 from lb._ext.linux cimport *
 from lb._ext.state cimport *

@@ -14,8 +14,8 @@ Facts
 Consequences
   What the taker refused is kept with the taker, in one block or one pipe; while something is kept nothing is
   read from the source, so at most BLOCK_BYTES or one pipe is held per direction, and the source's own window
-  closes. A stream (several full reads in a row) is spliced: into a pipe and at once out of it, so that a pipe is
-  held only while the taker is blocked.
+  closes. A stream (several full reads in a row) is spliced: into a pipe and at once out of it, so that a pipe
+  is held only while the taker is blocked.
 
 Rejected
   A buffer for each session (memory of idle sessions); splice for everything (two calls more for each small
@@ -140,8 +140,8 @@ cdef pumped_t splice_once(engine_t* e, side_t* giver, side_t* taker, uint64_t* t
     if size <= 0:
         give_pipe(e, pipe)
         if size == 0 or errno == EINVAL:
-            # An end of stream, or urgent data (at whose mark splice() stops), or bytes of a kind that cannot be
-            # spliced: recv() tells which.
+            # An end of stream, or urgent data (at whose mark splice() stops), or bytes of a kind that cannot
+            # be spliced: recv() tells which.
             giver.flags &= ~STREAM
             giver.full_reads = 0
             return PUMP_FINISHED

@@ -5,7 +5,7 @@ from libc.stdint cimport uint32_t
 from lb._ext.state cimport engine_t, listening_t, session_t
 
 # A listening socket is readable: accepts a bounded batch, or pauses it for want of room.
-cdef void welcome(engine_t* e, listening_t* l) noexcept nogil
+cdef void welcome(engine_t* e, listening_t* here) noexcept nogil
 # An event of one side of a session that lives.
 cdef void on_event(engine_t* e, session_t* s, int side, uint32_t events) noexcept nogil
 # The session's entry in the wheel is due.

@@ -4,8 +4,8 @@
 A session is CONNECTING (accepted, an endpoint picked), then RELAYING, and may end by LINGERING.
 
     accept -> CONNECTING -> RELAYING -> end           both ends of stream were passed on
-                  |  ^          |-----> LINGERING     one side was reset, or half_close is 0: what the other was
-                  |__|          |          |          sent must be acknowledged before it is closed
+                  |  ^          |-----> LINGERING     one side was reset, or half_close is 0: what the other
+                  |__|          |          |          was sent must be acknowledged before it is closed
               another endpoint  |          v
                   |             |-----> end           a deadline, an order
                   v
@@ -20,7 +20,7 @@ Facts
   5  Keepalive towards an endpoint matters only to a session that lives; it is set when the wheel first meets
      the session. The client's socket inherits its options from the listening one.
 
-Rejected: forwarding a reset at once (it loses delivered bytes); FIN in place of a reset (it hides truncation).
+Rejected: forwarding a reset at once (it loses delivered bytes); FIN in its place (it hides truncation).
 """
 from lb._ext.board cimport *
 from lb._ext.linux cimport *
@@ -44,35 +44,36 @@ cdef enum:
 
 # ---- Accepting --------------------------------------------------------------------------------------
 
-cdef void welcome(engine_t* e, listening_t* l) noexcept nogil:
-    cdef const listener_t* line = &e.table.listeners[l.listener]
+cdef void welcome(engine_t* e, listening_t* here) noexcept nogil:
+    cdef const listener_t* line = &e.table.listeners[here.listener]
     cdef session_t* s
     cdef socklen_t size
-    cdef int i, fd
-    for i in range(ACCEPTS_MAX):
-        s = take_slot(e) if has_room(e, l.listener) else NULL
+    cdef int _, fd
+    for _ in range(ACCEPTS_MAX):
+        s = take_slot(e) if has_room(e, here.listener) else NULL
         if s == NULL:
-            pause(e, l)
+            pause(e, here)
             return
         size = sizeof(address_t)
-        fd = accept4(l.fd, &s.client.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        fd = accept4(here.fd, &s.client.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if fd == -1:
             give_slot(e, s)
             if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
-                pause(e, l)
+                pause(e, here)
                 return
             if errno == EAGAIN:
                 return
-            if errno == EINVAL:  # it listens no more, which would be reported for ever; unlisten() will follow
-                epoll_ctl(e.epfd, EPOLL_CTL_DEL, l.fd, NULL)
+            if errno == EINVAL:  # it listens no more, and would be reported for ever; unlisten() follows
+                epoll_ctl(e.epfd, EPOLL_CTL_DEL, here.fd, NULL)
                 return
             continue  # that client's own misfortune (ECONNABORTED, EPROTO, ...): the next one
-        begin(e, s, fd, l.listener, line)
+        begin(e, s, fd, here.listener, line)
 
 
 cdef bint has_room(engine_t* e, uint32_t listener) noexcept nogil:
     cdef uint32_t sessions_max
-    if e.table.header == NULL or listener >= e.table.header.listeners_count or not e.table.listeners[listener].present:
+    if (e.table.header == NULL or listener >= e.table.header.listeners_count
+            or not e.table.listeners[listener].present):
         return False
     sessions_max = e.table.listeners[listener].sessions_max
     return (e.slots_used < e.slots_max
@@ -80,12 +81,12 @@ cdef bint has_room(engine_t* e, uint32_t listener) noexcept nogil:
             and (sessions_max == 0 or listener_open(&e.board, listener) < sessions_max))
 
 
-cdef void pause(engine_t* e, listening_t* l) noexcept nogil:
+cdef void pause(engine_t* e, listening_t* here) noexcept nogil:
     """Level-triggered, it would be reported for ever. The backlog waits meanwhile."""
-    if l.paused:
+    if here.paused:
         return
-    epoll_ctl(e.epfd, EPOLL_CTL_DEL, l.fd, NULL)
-    l.paused = 1
+    epoll_ctl(e.epfd, EPOLL_CTL_DEL, here.fd, NULL)
+    here.paused = 1
     if e.paused_count == 0:
         e.resume_ms = e.now_ms + RESUME_AFTER_MS
     e.paused_count += 1
@@ -93,17 +94,17 @@ cdef void pause(engine_t* e, listening_t* l) noexcept nogil:
 
 
 cdef void resume_paused(engine_t* e) noexcept nogil:
-    cdef listening_t* l
+    cdef listening_t* here
     cdef epoll_event event
     cdef uint32_t i
     e.room_made = False
     e.resume_ms = e.now_ms + RESUME_AFTER_MS
     for i in range(e.listenings_high):
-        l = &e.listenings[i]
-        if l.fd != -1 and l.paused and has_room(e, l.listener):
+        here = &e.listenings[i]
+        if here.fd != -1 and here.paused and has_room(e, here.listener):
             event.events, event.data.u64 = EPOLLIN, <uint64_t>NONE << 32 | i
-            if epoll_ctl(e.epfd, EPOLL_CTL_ADD, l.fd, &event) == 0:
-                l.paused = 0
+            if epoll_ctl(e.epfd, EPOLL_CTL_ADD, here.fd, &event) == 0:
+                here.paused = 0
                 e.paused_count -= 1
 
 
@@ -270,7 +271,7 @@ cdef void on_event(engine_t* e, session_t* s, int side, uint32_t events) noexcep
         if events & EPOLLPRI:
             here.flags = (here.flags | URGENT) & ~STREAM
     if s.state == RELAYING:
-        if events & EPOLLERR:  # what was received before is still handed on, but a reader that stopped is not awaited
+        if events & EPOLLERR:  # what came before is still handed on, but a reader that stopped is not awaited
             sooner(e, s, e.now_ms + s.reset_linger_ms)
         if e.moved_bytes >= e.moved_until:
             queue_ready(e, s)

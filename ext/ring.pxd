@@ -1,8 +1,8 @@
 # cython: language_level=3
-"""The ring: whole lines of the access log, from one worker (the only one that puts) to one writer (that takes).
+"""The ring: whole lines of the access log, from one worker (it alone puts) to one writer (it alone takes).
 
 `head` counts bytes put, `tail` bytes taken, both for ever; a byte's place is its count modulo RING_BYTES. A
-line that does not fit is dropped and counted by the worker: neither a slow disk nor a stuck reader is waited for.
+line that does not fit is dropped and counted by the worker: it waits neither for a disk nor for a reader.
 """
 from libc.stdint cimport uint32_t, uint64_t
 

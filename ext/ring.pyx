@@ -96,8 +96,8 @@ cdef class RingMap:
 cdef class RingWriter:
     """Writes what the rings hold to a descriptor, until told to stop. run() is for a thread of its own.
 
-    Lines go out in the order of each ring; a line is never torn by another ring's. A write that fails is tried
-    again later: meanwhile the ring fills, and then workers drop and count.
+    Lines go out in the order of each ring; a line is never torn by another ring's. A write that fails is
+    tried again later: meanwhile the ring fills, and then workers drop and count.
     """
 
     cdef ring_t* rings[RINGS_MAX]

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Slots in one reserved stretch of memory, the lowest used first; blocks and pipes in free lists.
 
-Spare blocks and pipes are kept for the next that needs one, up to a bound, so that a flood leaves little behind.
+Spare blocks and pipes are kept for the next that needs one, up to a bound: a flood leaves little behind.
 """
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset

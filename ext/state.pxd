@@ -178,6 +178,6 @@ cdef struct engine_t:
     uint32_t failed_count
     uint32_t random
     uint64_t moved_bytes        # sent to any side, ever
-    uint64_t moved_until        # then whoever has an event waits on the ready list, and that for the next step
+    uint64_t moved_until        # then whoever has an event waits on the ready list for the next step
     epoll_event events[EVENTS_MAX]
     char buffer[BLOCK_BYTES]

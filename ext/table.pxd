@@ -2,8 +2,8 @@
 """The snapshot as workers see it: one flat, sealed, read-only block. This file is its layout.
 
 Offsets are bytes from the start. `endpoints`, `pools` and `listeners` are indexed by stable id; a line whose
-`present` is 0 is a free id. `eligible` and `schedule` of a pool are runs of endpoint ids in `ids`. Strings need
-no escaping in JSON: the compiler refuses others.
+`present` is 0 is a free id. `eligible` and `schedule` of a pool are runs of endpoint ids in `ids`. Strings
+need no escaping in JSON: the compiler refuses others.
 
 A table belongs to whoever mapped it, until unmap(). Sessions keep ids, never pointers into it.
 """

@@ -1,13 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The snapshot: compiled here from plain values, and checked here before a worker looks anything up in it.
 
-The compiler runs in the supervisor, the check in every worker. The check costs one pass and means that the hot
-path need not doubt an index: every id in the table is in range and present.
+The compiler runs in the supervisor, the check in every worker. The check costs one pass and means that the
+hot path need not doubt an index: every id in the table is in range and present.
 """
 import os
 import re
 
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from lb._ext.linux cimport *
 
@@ -164,7 +164,7 @@ cdef int map_table(int fd, table_t* table, const char** why) noexcept nogil:
     if fstat(fd, &found) == -1 or found.st_size < <long>sizeof(header_t) or found.st_size > SIZE_MAX:
         why[0] = "its size is impossible"
         return -1
-    # Not MAP_SHARED: kernels before 6.7 refuse that for a sealed memfd. Unwritten pages are shared all the same.
+    # Not MAP_SHARED: kernels before 6.7 refuse that for a sealed memfd. Pages are shared all the same.
     base = <const char*>mmap(NULL, found.st_size, PROT_READ, MAP_PRIVATE, fd, 0)
     if base == <const char*>MAP_FAILED:
         why[0] = "it could not be mapped"
@@ -242,4 +242,5 @@ cdef bint sound_pool(const header_t* h, const pool_t* line) noexcept nogil:
 
 cdef bint sound_endpoint(const header_t* h, const endpoint_t* line) noexcept nogil:
     return (sound_text(h, line.name) and sound_text(h, line.pool) and sound_text(h, line.address_text)
-            and line.weight > 0 and (line.address.any.sa_family == AF_INET or line.address.any.sa_family == AF_INET6))
+            and line.weight > 0
+            and (line.address.any.sa_family == AF_INET or line.address.any.sa_family == AF_INET6))

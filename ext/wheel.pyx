@@ -2,8 +2,8 @@
 """The wheel: five levels of 64 slots; level l has slots of 64^l ms, and a bit for each that is filled.
 
 Facts. An entry goes to the level of the highest bit group in which its deadline differs from now: so its slot
-lies ahead of the level's hand, and it is met when the hand passes. On being met it is either due, or goes down
-to a finer level. Turning costs what is met, not what is in the wheel; the bits tell the next turn at once.
+lies ahead of the level's hand, and it is met when the hand passes. On being met it is either due, or goes
+down to a finer level. Turning costs what is met, not what is in the wheel; the bits tell when to turn next.
 
 Rejected: a heap (log n for each session, for deadlines that are nearly never reached); one timerfd for each
 session (a descriptor and two system calls).
@@ -41,7 +41,7 @@ cdef void set_deadline(engine_t* e, session_t* s, uint64_t deadline_ms) noexcept
     if deadline_ms - w.now_ms > SPAN_MS:
         deadline_ms = w.now_ms + SPAN_MS
     level = highest_bit(deadline_ms ^ w.now_ms) // LEVEL_BITS
-    if level >= WHEEL_LEVELS:  # a carry into a bit above the wheel: wait in the farthest slot of the top level
+    if level >= WHEEL_LEVELS:  # a carry into a bit above the wheel: the farthest slot of the top level
         level = WHEEL_LEVELS - 1
     slot = (deadline_ms >> (LEVEL_BITS * level)) & (WHEEL_SLOTS - 1)
     w.filled[level] |= <uint64_t>1 << slot

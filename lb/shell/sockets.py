@@ -23,9 +23,10 @@ from dataclasses import dataclass
 
 from lb.model.address import Address
 from lb.model.listener import TcpOptions
+from lb.shell.dead_end import DeadEnd
 from lb.shell.lookout import Lookout
 from lb.shell.sock_diag import accept_queue, at
-from lb.shell.steering import admit_handshakes, refuse_handshakes, steer
+from lb.shell.steering import steer
 
 EMPTY_S_MAX = 10.0
 SETTLE_S = 0.002  # a SYN that was let in before may be on its way into the table, on another CPU
@@ -51,6 +52,7 @@ class ListeningGroup:
         self.address = address
         self.options = options
         self.sockets: list[ListeningSocket] = []
+        self._dead_end: DeadEnd | None = None
         try:
             for index in range(count):
                 sock = bound_socket(self.address, reuse_port=True)
@@ -98,8 +100,7 @@ class ListeningGroup:
 
         Returns how many connections were lost: 0 unless time ran out. May be cancelled: see `readmit`.
         """
-        for member in self.sockets:
-            refuse_handshakes(member.sock)
+        await self._admit_nobody()
         await asyncio.sleep(SETTLE_S)
 
         async def waiting() -> int:
@@ -112,8 +113,9 @@ class ListeningGroup:
 
     def readmit(self) -> None:
         """Take back an `end` that was cancelled."""
-        for member in self.sockets:
-            admit_handshakes(member.sock)
+        if self._dead_end is not None:
+            self._dead_end.open()
+            self._dead_end = None
 
     def queued(self) -> int:
         """Connections that no worker has accepted yet."""
@@ -124,6 +126,16 @@ class ListeningGroup:
         for member in self.sockets:
             shut(member.sock)
         self.sockets.clear()
+        self.readmit()  # the dead end is still a socket that listens: it goes last
+
+    async def _admit_nobody(self) -> None:
+        """A client tries again after 1 s, and is then refused: the sockets are closed by then."""
+        with suppress(OSError):  # no descriptor left, say: then only who comes while it ends may be reset
+            dead_end = DeadEnd(
+                self.sockets[0].sock, bound_socket(self.address, reuse_port=True), len(self.sockets)
+            )
+            await dead_end.shut_out()
+            self._dead_end = dead_end
 
     def _set_keepalive(self) -> None:
         keepalive = self.options.keepalive

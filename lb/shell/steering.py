@@ -1,4 +1,4 @@
-"""Classic BPF on listening sockets: which socket of a group gets a new connection, and how to admit no more.
+"""Classic BPF on listening sockets: which socket of a group gets a new connection.
 
 *Steering* belongs to a whole SO_REUSEPORT group: the program returns the index of a socket, in the order in
 which the sockets began to listen. Facts that its users live by:
@@ -16,63 +16,47 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
-from contextlib import suppress
 
-# include/uapi/asm-generic/socket.h
-SO_ATTACH_FILTER = 26
-SO_DETACH_FILTER = 27
-SO_ATTACH_REUSEPORT_CBPF = 51
+SO_ATTACH_REUSEPORT_CBPF = 51  # include/uapi/asm-generic/socket.h
 
 # include/uapi/linux/bpf_common.h, filter.h: class | size or operation | mode or source
 LOAD_WORD = 0x20
-LOAD_BYTE = 0x30
-AND = 0x54
+LOAD_HALF = 0x28
 MODULO = 0x94
 JUMP_IF_EQUAL = 0x15
 RETURN = 0x06
 RETURN_A = 0x16
 RANDOM = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM: a word that is random, not read
+NETWORK_HEADER = 0xFFF00000  # SKF_NET_OFF
 
-WHOLE_PACKET = 0xFFFFFFFF
-TCP_FLAGS_OFFSET = 13  # a filter on a TCP socket sees the packet from the TCP header on
-TCP_SYN, TCP_ACK = 0x02, 0x10
+# The source port comes first in a TCP header. Our own packets have no options before it.
+SOURCE_PORT = {socket.AF_INET: NETWORK_HEADER + 20, socket.AF_INET6: NETWORK_HEADER + 40}
 
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
-
-ONLY_HANDSHAKES_UNDER_WAY: tuple[Instruction, ...] = (
-    (LOAD_BYTE, 0, 0, TCP_FLAGS_OFFSET),
-    (AND, 0, 0, TCP_SYN | TCP_ACK),
-    (JUMP_IF_EQUAL, 0, 1, TCP_SYN),
-    (RETURN, 0, 0, 0),
-    (RETURN, 0, 0, WHOLE_PACKET),
-)
 
 
 def steer(sock: socket.socket, count: int) -> None:
     """New connections of the group that `sock` is in go to the indexes 0 to count - 1, at random."""
-    program = ((LOAD_WORD, 0, 0, RANDOM), (MODULO, 0, 0, count), (RETURN_A, 0, 0, 0))
-    attach(sock, SO_ATTACH_REUSEPORT_CBPF, program)
+    attach(sock, at_random(count))
 
 
-def refuse_handshakes(sock: socket.socket) -> None:
-    """Drop every SYN unanswered; what already began goes on.
-
-    A client tries again after 1 s, and is then refused: the socket is closed by then. Connections accepted
-    from now on inherit the filter, which lets all of their packets pass. An RST without ACK passes too: a
-    client that gave up must not stay half open.
-    """
-    attach(sock, SO_ATTACH_FILTER, ONLY_HANDSHAKES_UNDER_WAY)
+def steer_port_to(sock: socket.socket, port: int, index: int, family: int) -> None:
+    """The connection that comes from `port` goes to `index`, all others to the indexes below."""
+    ours = (LOAD_HALF, 0, 0, SOURCE_PORT[socket.AddressFamily(family)]), (JUMP_IF_EQUAL, 0, 1, port)
+    attach(sock, (*ours, (RETURN, 0, 0, index), *at_random(index)))
 
 
-def admit_handshakes(sock: socket.socket) -> None:
-    """Undo `refuse_handshakes`, if it was done."""
-    with suppress(FileNotFoundError):
-        sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+def steer_all_to(sock: socket.socket, index: int) -> None:
+    attach(sock, ((RETURN, 0, 0, index),))
 
 
-def attach(sock: socket.socket, option: int, program: tuple[Instruction, ...]) -> None:
+def at_random(count: int) -> tuple[Instruction, ...]:
+    return (LOAD_WORD, 0, 0, RANDOM), (MODULO, 0, 0, count), (RETURN_A, 0, 0, 0)
+
+
+def attach(sock: socket.socket, program: tuple[Instruction, ...]) -> None:
     """struct sock_fprog points to the instructions; the kernel copies them before setsockopt returns."""
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     memory = ctypes.create_string_buffer(code, len(code))
     fprog = struct.pack("@HP", len(program), ctypes.addressof(memory))
-    sock.setsockopt(socket.SOL_SOCKET, option, fprog)
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, fprog)

@@ -98,3 +98,21 @@ def test_readers_that_stop_are_bounded_in_memory_and_hold_nobody_up(scene: Scene
         client.shutdown(socket.SHUT_WR)
         data, _ = read_to_end(server)
         assert (len(data), data[:100_000]) == (sent[index], DATA[:100_000])
+
+
+def test_pipe_with_bytes_left_is_not_given_to_the_next_session(scene: Scene) -> None:
+    """There is one pipe. Its session is cut while it is full; the next one's bytes arrive, and only those."""
+    endpoint = scene.endpoint(receive_bytes=SMALL_BUFFER)
+    bench = scene.relay(endpoint, pipes_max=1)
+    for number in range(3):
+        client, server = scene.session(bench, endpoint)
+        send_until_it_blocks(client, bytes([number]) * ENDLESS_BYTES)
+        assert bench.engine.held()["pipes"] == 1
+        assert bench.call(bench.engine.close_some, 0, -1, "operator", 0) == -1
+        assert bench.engine.held()["pipes"] == 0
+        client, server = scene.session(bench, endpoint)
+        sending = InThread(client.sendall, DATA)
+        assert read_exactly(server, len(DATA)) == DATA
+        sending.result(20)
+        client.close()
+        server.close()

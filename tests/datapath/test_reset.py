@@ -138,10 +138,13 @@ def test_reset_of_the_side_that_still_receives_is_passed_on(scene: Scene, by: st
     assert scene.record(bench)["reason"] == f"{by}_reset"
 
 
-def test_reset_after_an_end_of_stream_behind_a_blocked_reader_is_passed_on(scene: Scene) -> None:
+@pytest.mark.parametrize("pipes_max", [0, 16])
+def test_reset_after_an_end_of_stream_behind_a_blocked_reader_is_passed_on(
+    scene: Scene, pipes_max: int
+) -> None:
     """The client's stream ended in good order, but then it was reset: nobody is there for the answer."""
     endpoint = scene.endpoint(receive_bytes=SMALL_BUFFER)
-    bench = scene.relay(endpoint, half_close_ms=60_000)
+    bench = scene.relay(endpoint, half_close_ms=60_000, reset_linger_ms=60_000, pipes_max=pipes_max)
     client, server = scene.session(bench, endpoint)
     sending = InThread(client.sendall, DATA * 8)
     eventually(

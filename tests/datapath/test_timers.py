@@ -148,17 +148,19 @@ def test_engine_with_nothing_to_do_is_woken_by_its_own_timer(scene: Scene) -> No
     assert read_to_end(client) == (b"", FIN)
 
 
-def test_lingering_session_is_polled_a_bounded_number_of_times(scene: Scene) -> None:
-    """1 ms, doubling to 100 ms."""
+def test_reset_behind_a_reader_that_stopped_waits_for_reset_linger_with_few_turns(scene: Scene) -> None:
+    """Once until it is seen that nothing moves, once for what was kept; polled at 1 ms, doubling to 100."""
     endpoint = scene.endpoint(receive_bytes=4096)
-    bench = scene.relay(endpoint, reset_linger_ms=600)
+    bench = scene.relay(endpoint, reset_linger_ms=400, connect_timeout_ms=60_000)
     client, server = scene.session(bench, endpoint)
     client.settimeout(0.1)
     with pytest.raises(TimeoutError):
         client.sendall(bytes(64 << 20))
     before = bench.board.worker(0).steps_total
     reset(client)
+    start_s = time.monotonic()
     record = scene.record(bench)
     assert record["reason"] == "client_reset"
+    assert 0.39 < time.monotonic() - start_s < 0.8 + LATE_S_MAX
     assert bench.board.worker(0).steps_total - before < 40
     assert read_to_end(server)[1] == RESET

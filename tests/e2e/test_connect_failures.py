@@ -5,13 +5,12 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support.blackhole import blackhole
 from tests.support.endpoints import endpoint, endpoints, ports_of
-from tests.support.lb_process import LbProcess, one_pool, running_lb
+from tests.support.lb_process import one_pool, running_lb
 from tests.support.load import exchanges
 from tests.support.ports import free_port
 from tests.support.sessions import connect, read_all
@@ -32,7 +31,7 @@ def test_closed_ports_of_two_of_three_endpoints_fail_no_client(folder: Path) -> 
         started["c"].kill()
         with exchanges(port, folder, threads=4) as client:
             throughout(lb.ready, for_s=1.5, reason="lb serves")
-        lines = whole_log(lb)
+        lines = lb.whole_access()
         failures = lb.metrics().each("lb_endpoint_connect_failures_total", reason="refused")
     retried = [line for line in lines if len(line["attempts"]) > 1]
     print(
@@ -46,16 +45,6 @@ def test_closed_ports_of_two_of_three_endpoints_fail_no_client(folder: Path) -> 
     assert sum(failures.values()) == sum(len(line["attempts"]) - 1 for line in lines)
     late_ms = sorted(line["duration_ms"] - line["connect_ms"] - line["first_byte_ms"] for line in retried)
     assert late_ms[len(late_ms) // 2] < REFUSED_EXTRA_MS_MAX
-
-
-def whole_log(lb: LbProcess) -> list[dict[str, Any]]:
-    """Lines reach the file a moment after the session's end."""
-
-    def complete() -> bool:
-        return len(lb.access_lines()) == lb.metrics().sum("lb_listener_sessions_total")
-
-    eventually(complete, within_s=5, reason="every session is logged")
-    return lb.access()
 
 
 def test_endpoint_that_drops_syns_makes_a_session_one_timeout_late_at_most(folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.support.endpoints import endpoints, ports_of
 from tests.support.lb_process import LbProcess, one_pool, running_lb
 from tests.support.ports import free_port
-from tests.support.sessions import closed, connect, echoes, many
+from tests.support.sessions import closed, echoes, is_refused, many
 from tests.support.streams import InThread
 from tests.support.waiting import eventually, throughout
 
@@ -112,15 +112,9 @@ def test_listener_removed_by_reload_refuses_at_once_and_keeps_sessions(folder: P
         with running_lb(both, folder) as lb, many(extra, 4) as sessions:
             lb.replace(one)
             assert lb.reload()["ok"]
-
-            def refused() -> bool:
-                try:
-                    connect(extra).close()
-                except ConnectionRefusedError:
-                    return True
-                return False
-
-            eventually(refused, within_s=12, reason="the port of the removed listener refuses")
+            eventually(
+                lambda: is_refused(extra), within_s=12, reason="the port of the removed listener refuses"
+            )
             assert all(echoes(session) for session in sessions)
             assert closed_none(sessions)
 

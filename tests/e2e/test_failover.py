@@ -86,7 +86,7 @@ def kill_and_start_again(lb: LbProcess, server: Nginx, seconds: float) -> Deed:
 
 
 def judge(lb: LbProcess, client: Exchanges, report: dict[str, int], deed: Deed) -> None:
-    lines = lb.access()
+    lines = lb.whole_access()
     in_its_hands = open_between(lines, "a", deed.killed_s, deed.dead_s)
     failed = Matched(lines, client.failures)
     share = client.between(deed.share_from_s, deed.share_until_s)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.endpoints import endpoint
 from tests.support.lb_process import LbProcess, configuration, running_lb
-from tests.support.sessions import connect, echoes, many
+from tests.support.sessions import connect, echoes, is_refused, many
 from tests.support.waiting import eventually
 
 USER = "nobody"
@@ -52,6 +52,8 @@ def test_root_given_up_still_binds_reloads_and_replaces_workers(folder: Path) ->
             assert lb.command("status").returncode == 0
             lb.replace(text(first))
             assert lb.reload()["ok"]
+            eventually(lambda: is_refused(second), within_s=5, reason="the removed port refuses")
+            assert any(map(echoes, sessions))
             lb.signal(signal.SIGTERM)
             for session in sessions:
                 session.close()

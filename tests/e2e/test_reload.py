@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -12,9 +13,9 @@ from tests.support.lb_process import LbProcess, configuration, one_pool, running
 from tests.support.load import exchanges, storm, storm_endpoints
 from tests.support.ports import free_port
 from tests.support.scale import Scale
-from tests.support.sessions import echoes, many
+from tests.support.sessions import echoes, is_refused, many
 from tests.support.vitals import Vitals, vitals
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, throughout
 
 RATE_WANTED = 2000
 RATE_MIN = 1000  # of a machine that is busy with other things too
@@ -152,7 +153,7 @@ def test_reload_keeps_what_is_known_of_an_endpoint(folder: Path) -> None:
         started["c"].kill()
         with running_lb(text(0), folder) as lb:
             eventually(lambda: lb.health("c") == "DOWN", within_s=6, reason="c is DOWN")
-            before = len(lb.access())
+            before = len(lb.whole_access())
             with exchanges(port, folder, threads=4) as client:
                 for number in range(1, 11):
                     lb.replace(text(number))
@@ -161,5 +162,41 @@ def test_reload_keeps_what_is_known_of_an_endpoint(folder: Path) -> None:
                     assert answer["changed"], "the reload was to change something"
                     assert lb.health("c") == "DOWN"
             assert not client.failures
-            lines = eventually(lambda: lb.access()[before:], within_s=5, reason="sessions are logged")
+            lines = lb.whole_access()[before:]
             assert not [line for line in lines if any(one["endpoint"] == "c" for one in line["attempts"])]
+
+
+def test_listener_removed_under_load_refuses_and_resets_nobody(folder: Path) -> None:
+    """Whoever connected is served, whoever comes later is refused; taken back, it serves as before.
+
+    As an ordinary user: what an lb that has given up root may do with its sockets is less.
+    """
+    stays, leaves = free_port(), free_port()
+    user = "nobody" if os.geteuid() == 0 else None
+    home = folder / "lb"
+    home.mkdir()
+    with endpoints("http", "a b", folder) as started:
+
+        def text(*ports: int) -> str:
+            listeners = {f"on-{port}": {"bind": f"127.0.0.1:{port}", "pool": "web"} for port in ports}
+            members = [f"127.0.0.1:{port}" for port in ports_of(started).values()]
+            return configuration(workers=2, listeners=listeners, pools={"web": {"endpoints": members}})
+
+        with running_lb(text(stays, leaves), home, user=user) as lb, exchanges(stays, folder) as other:
+            for _ in range(3):
+                with exchanges(leaves, folder) as client:
+                    throughout(lb.ready, for_s=0.3, reason="it serves")
+                    lb.replace(text(stays))
+                    assert lb.reload()["ok"]
+                    removed_s = time.monotonic()
+                    eventually(lambda: is_refused(leaves), within_s=5, reason="the removed port refuses")
+                    refused_s = time.monotonic() - removed_s
+                print(
+                    f"\n{client.exchanges} exchanges, refused after {refused_s:.2f} s, {dict(client.kinds())}"
+                )
+                assert client.exchanges > 100
+                assert set(client.kinds()) <= {"connect refused"}
+                lb.replace(text(stays, leaves))
+                assert lb.reload()["ok"]
+                assert not is_refused(leaves)
+    assert not other.failures

@@ -11,17 +11,8 @@ from tests.support.endpoints import endpoint
 from tests.support.lb_process import LbProcess, one_pool, running_lb
 from tests.support.load import exchanges
 from tests.support.ports import free_port
-from tests.support.sessions import closed, connect, echoes, many, read_exactly
+from tests.support.sessions import closed, connect, echoes, is_refused, many, read_exactly
 from tests.support.waiting import answers, eventually, seconds_until, throughout
-
-
-def refused(port: int) -> bool:
-    """Whether a new connection is. Its SYN may be dropped at first; it is repeated after a second."""
-    try:
-        connect(port).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 def not_ready(lb: LbProcess) -> bool:
@@ -66,7 +57,7 @@ def test_term_says_not_ready_while_existing_sessions_live(folder: Path) -> None:
         eventually(lambda: not_ready(lb), within_s=2, reason="/ready says 503")
         assert lb.ask("GET", "/live")[0] == 200
         assert "drain" in lb.ask("GET", "/ready")[1]
-        eventually(lambda: refused(port), within_s=12, reason="new connections are refused")
+        eventually(lambda: is_refused(port), within_s=12, reason="new connections are refused")
         assert all(echoes(one) for one in sessions)
         assert lb.status()["state"] == "draining"
         assert lb.process.alive

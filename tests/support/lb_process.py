@@ -151,6 +151,17 @@ class LbProcess:
         """The access log so far; a line that is being written is left for the next time."""
         return [json.loads(line) for line in self.access_lines() if line.endswith("\n")]
 
+    def whole_access(self, within_s: float = 5.0) -> list[dict[str, Any]]:
+        """The access log once it is complete: a line reaches the file a moment after its session's end."""
+
+        def complete() -> bool:
+            now = self.metrics()
+            ended = now.sum("lb_listener_sessions_total") - now.sum("lb_listener_sessions_open")
+            return ended == len(self.access_lines())
+
+        eventually(complete, within_s=within_s, reason="every session that ended is logged")
+        return self.access()
+
     def access_lines(self) -> list[str]:
         return self.process.out_path.read_text().splitlines(keepends=True)
 

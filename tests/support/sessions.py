@@ -66,6 +66,15 @@ def connect(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=WITHIN_S)
 
 
+def is_refused(port: int) -> bool:
+    """Whether a new connection is. Its SYN may be dropped at first; it is repeated after a second."""
+    try:
+        connect(port).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 @contextmanager
 def many(port: int, count: int) -> Iterator[list[socket.socket]]:
     """`count` open connections; each has exchanged a byte with an echo, so none waits in a queue."""

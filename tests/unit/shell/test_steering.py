@@ -10,8 +10,8 @@ import pytest
 
 from lb.model.address import Address
 from lb.shell.sockets import bound_socket
-from lb.shell.steering import admit_handshakes, refuse_handshakes, steer
-from tests.support.connecting import accepted_by_each, clients, connect, is_ignored
+from lb.shell.steering import steer, steer_all_to, steer_port_to
+from tests.support.connecting import accepted_by_each, clients
 
 MANY = 60  # connections; that one of three sockets gets none of them by chance is one in 10^10
 
@@ -78,41 +78,17 @@ def test_steer_after_another_index_closed_reaches_the_wrong_socket(group: Group)
     assert connections_by_index(group) == [0, MANY]  # of the second and the third: it is the third that moved
 
 
-def test_refuse_handshakes_new_client_gets_no_answer(group: Group) -> None:
-    for sock in group:
-        refuse_handshakes(sock)
-    assert is_ignored(address_of(group[0]))
+def test_steer_all_to_one_index_leaves_none_to_the_others(group: Group) -> None:
+    steer_all_to(group[0], 1)
+    assert connections_by_index(group) == [0, MANY, 0]
 
 
-def test_refuse_handshakes_connection_made_before_goes_on(group: Group) -> None:
-    steer(group[0], 1)
-    with connect(address_of(group[0])) as client:
-        refuse_handshakes(group[0])
-        accepted, _ = group[0].accept()
-        with accepted:
-            client.sendall(b"ping")
-            assert accepted.recv(4) == b"ping"
-            accepted.sendall(b"pong")
-            assert client.recv(4) == b"pong"
-
-
-def test_refuse_handshakes_one_under_way_is_completed(group: Group) -> None:
-    group[0].setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)  # it is under way until a byte comes
-    steer(group[0], 1)
-    with connect(address_of(group[0])) as client:
-        refuse_handshakes(group[0])
-        client.sendall(b"ping")
-        group[0].settimeout(5.0)
-        accepted, _ = group[0].accept()
-        with accepted:
-            assert accepted.recv(4) == b"ping"
-            accepted.sendall(b"pong")
-            assert client.recv(4) == b"pong"
-
-
-def test_admit_handshakes_again_clients_are_let_in(group: Group) -> None:
-    for sock in group:
-        refuse_handshakes(sock)
-    for sock in group:
-        admit_handshakes(sock)
-    assert sum(connections_by_index(group)) == MANY
+def test_steer_port_to_an_index_only_that_port_gets_there(group: Group) -> None:
+    with socket.socket() as ours:
+        ours.bind(("127.0.0.1", 0))
+        steer_port_to(group[0], ours.getsockname()[1], 2, socket.AF_INET)
+        ours.connect(group[0].getsockname())
+        first, second, last = connections_by_index(group)
+    assert first > 0
+    assert second > 0
+    assert last == 1
