@@ -7,7 +7,7 @@ line that does not fit is dropped and counted by the worker: it waits neither fo
 from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
-    RING_BYTES = 1 << 20        # some 2500 lines: a quarter of a second at 10 000 sessions per second
+    RING_BYTES = 1 << 22        # some 10 000 lines: half a second at 20 000 sessions per second
     RING_HEAD_BYTES = 4096
 
 cdef struct ring_t:

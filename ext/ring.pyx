@@ -11,7 +11,7 @@ cdef uint64_t MAGIC = 0x6C622072696E6720  # "lb ring "
 
 cdef enum:
     RINGS_MAX = 64
-    WAIT_MS = 50                # how long a line may lie before it is looked for
+    WAIT_MS = 100               # how long a line may lie before it is looked for
     FAULT_WAIT_MS = 500         # after a failed write (a full disk), before the next try
 
 

@@ -14,7 +14,7 @@ import pytest
 from lb.shell.datapath import AccessWriter, Ring
 from tests.support.waiting import eventually
 
-RING_BYTES = 1 << 20
+RING_BYTES = 1 << 22
 HEAD_BYTES = 4096
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import os
+import socket
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from conftest import Scene
 
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
-LAYOUT_AT, SIZE_AT, GENERATION_AT, LISTENERS_COUNT_AT = 8, 12, 16, 24
+LAYOUT_AT, SIZE_AT, GENERATION_AT, LISTENERS_OFFSET_AT = 8, 12, 16, 40
 SOMEWHERE = [("127.0.0.1", 9), ("127.0.0.2", 9)]
 
 
@@ -135,6 +136,24 @@ def test_snapshot_larger_than_the_scoreboard_is_refused(scene: Scene) -> None:
     full = snapshot_of(SOMEWHERE)
     with pytest.raises(ValueError, match="larger"):
         bench.publish(dataclasses.replace(full, pools=full.pools * (POOLS_MAX + 1)))
+
+
+def test_snapshot_with_a_line_that_no_compiler_writes_is_refused(scene: Scene) -> None:
+    """What a session's record, or its connect, would trip over."""
+    bench = scene.bench(None, started=False)
+    good = block_of(snapshot_of([("127.0.0.1", number) for number in range(1, 40)]))
+    listeners_at, pools_at, endpoints_at = struct.unpack_from("<III", good, LISTENERS_OFFSET_AT)
+    for at, value, why in (
+        (listeners_at + 4, struct.pack("<I", 129), "listener"),  # a name longer than a record has room for
+        (listeners_at + 12, struct.pack("<I", 1), "listener"),  # a pool that is not there
+        (pools_at + 20, struct.pack("<I", 9), "pool"),  # more attempts than a slot remembers
+        (endpoints_at + 36, struct.pack("<H", socket.AF_UNIX), "endpoint"),
+    ):
+        block = bytearray(good)
+        block[at : at + len(value)] = value
+        with pytest.raises(ValueError, match=why):
+            publish_block(bench, block)
+    assert publish_block(bench, good) == 1
 
 
 def test_refused_snapshot_leaves_the_one_before(scene: Scene) -> None:

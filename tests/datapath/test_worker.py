@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lb.shell.datapath import LAYOUT, Board
+from lb.shell.control import Channel
+from lb.shell.datapath import LAYOUT, MORE, Board
+from lb.worker import Worker
 from tests.support.engine_bench import snapshot_of
 from tests.support.scripted_endpoint import FIN, RESET, ScriptedEndpoint, read_exactly, read_to_end, reset
 from tests.support.waiting import eventually, seconds_until, throughout
@@ -208,6 +211,30 @@ class GreedyClient:
         for thread in self._threads:
             thread.join(10)
             assert not thread.is_alive()
+
+
+async def test_worker_asks_for_one_more_turn_at_a_time() -> None:
+    """Its descriptor turns it too: if each turn asked, the turns of one round would grow for ever."""
+
+    class Busy:
+        steps = 0
+
+        def step(self) -> int:
+            self.steps += 1
+            return MORE
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    worker, busy = Worker(Channel(ours)), Busy()
+    worker._engine = busy  # type: ignore[assignment]
+    for _ in range(10):
+        worker._turn()
+    for rounds in range(5):
+        assert busy.steps == 10 + rounds
+        await asyncio.sleep(0)
+    worker._engine = None
+    theirs.close()
+    assert await worker.ended == 0
+    worker.close()
 
 
 # ---- Ends ----
