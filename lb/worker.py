@@ -2,7 +2,7 @@
 
 `python -m lb.worker FD`, where FD is its end of the channel to the supervisor. It imports little, decides
 nothing, and only the channel ends it: signals meant for the process group are ignored. When the supervisor is
-gone it serves on with what it knows for `orphan_s`, then drains and exits.
+gone it serves on with what it knows for `orphan_s`, or until SIGTERM, then drains and exits.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import uvloop
@@ -23,6 +24,7 @@ from lb.shell.datapath import FAILURES_SEEN, LAYOUT, MORE, Engine
 
 BEAT_S = 0.25  # the supervisor calls a worker silent after four of them
 FAILURES_EVERY_S = 0.02  # a flood of failed connects becomes 50 messages a second
+FAILED_PER_MESSAGE_MAX = 256  # endpoints; a message is bounded, and 16384 of them may fail at once
 EXIT_LAYOUT = 70  # the installed files are another version's than the supervisor's
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE)
 
@@ -71,10 +73,16 @@ class Worker:
         return self._engine.sessions_open if self._engine is not None else 0
 
     def _tell_failures(self) -> None:
+        """The engine adds them up while the supervisor reads nothing: it may be stopped, and a channel whose
+        queue is full counts as closed."""
         assert self._engine is not None
+        if self._channel.waits:
+            self._failures_timer = self._loop.call_later(FAILURES_EVERY_S, self._tell_failures)
+            return
         self._failures_timer = None
-        failures = self._engine.take_failures()
-        self._tell({"type": "failures", "endpoints": {str(key): value for key, value in failures.items()}})
+        failures = iter(self._engine.take_failures().items())
+        while some := {str(key): value for key, value in islice(failures, FAILED_PER_MESSAGE_MAX)}:
+            self._tell({"type": "failures", "endpoints": some})
 
     def _beat(self) -> None:
         assert self._engine is not None
@@ -174,7 +182,12 @@ class Worker:
         if self._engine is None:
             self._end(0)
             return
-        self._loop.call_later(self._orphan_s, self._do_drain, {"deadline_s": self._drain_s}, [])
+        self._loop.add_signal_handler(signal.SIGTERM, self._leave)  # lb/shell/orphans.py sends it
+        self._loop.call_later(self._orphan_s, self._leave)
+
+    def _leave(self) -> None:
+        if not self._draining:
+            self._do_drain({"deadline_s": self._drain_s}, [])
 
     def _tell(self, message: Message) -> None:
         try:

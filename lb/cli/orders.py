@@ -33,7 +33,7 @@ def drain(
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Send an endpoint no new sessions; those it has may end by themselves."""
+    """Send an endpoint no new sessions; those it has are closed after the `drain` time of its pool."""
     order("drain", key, sessions_left, timeout if wait else None, admin_socket(socket, config))
 
 

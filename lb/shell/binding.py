@@ -24,6 +24,7 @@ from lb.model.address import Address
 from lb.model.listener import Listener
 from lb.shell.lookout import Lookout
 from lb.shell.sockets import ListeningGroup, claim
+from lb.shell.unattended import unattended
 
 SUGGESTIONS = {
     errno.EADDRINUSE: "another program listens there: see `ss -ltnp 'sport = :{port}'`",
@@ -196,7 +197,8 @@ class Binder:
 
     def _leave(self, place: Place) -> None:
         standing = self._standing.pop(place)
-        self._leaving[place] = Leaving(standing, asyncio.create_task(self._end(place, standing)))
+        task = unattended(self._end(place, standing), f"the end of {standing.group.address}")
+        self._leaving[place] = Leaving(standing, task)
 
     async def _end(self, place: Place, standing: Standing) -> None:
         lost = await standing.group.end(self._lookout)

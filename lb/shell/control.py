@@ -50,6 +50,11 @@ class Channel:
         """-1 once closed."""
         return self._sock.fileno()
 
+    @property
+    def waits(self) -> bool:
+        """The peer has not read what was sent: more would be queued."""
+        return bool(self._queue)
+
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Send, or queue. Raises ChannelClosed."""
         data = json.dumps(message, separators=(",", ":")).encode()

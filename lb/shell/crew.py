@@ -121,11 +121,14 @@ class Crew:
         return found
 
     @property
-    def accepting(self) -> bool:
-        """Every listener is listened to by some worker."""
-        return all(
-            any(slot.accepts_from(member.number) for member in standing.group.sockets for slot in self._slots)
+    def deaf(self) -> frozenset[str]:
+        """The listeners at one of whose addresses no worker accepts."""
+        return frozenset(
+            standing.listener
             for standing in self._binder.standing()
+            if not any(
+                slot.accepts_from(member.number) for member in standing.group.sockets for slot in self._slots
+            )
         )
 
     # ---- What the runner asks for ----

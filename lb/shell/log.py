@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 
 from lb.model.record import Record
 
@@ -144,6 +145,10 @@ class _LibraryHandler(logging.Handler):
         except (TypeError, ValueError):  # the words and the values do not fit: a defect of the library
             message = f"{record.msg!r} {record.args!r}"
         facts = {"logger": record.name, "message": message}
+        if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+            # Somebody spoke no HTTP to the admin port, and was answered so: nothing of ours failed.
+            self._log.emit(Record("request_malformed", "debug", {"why": str(record.exc_info[1].message)}))
+            return
         if record.exc_info:
             facts["exception"] = logging.Formatter().formatException(record.exc_info)
         level = "error" if record.levelno >= logging.ERROR else "warning"

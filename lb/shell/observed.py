@@ -5,7 +5,7 @@ Status and metrics are functions of this value, and of nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -102,8 +102,8 @@ class FileView(Protocol):
 @dataclass(frozen=True, slots=True)
 class Observed:
     """`state`: starting, running or draining. `started_at` is wall-clock time; `now_s` and `wall_s` are one
-    moment on both clocks. `warnings` come on top of the file's. `access_dropped_total`: lines that the access
-    log's writer lost, on top of the workers'."""
+    moment on both clocks. `warnings` come on top of the file's. `deaf`: listeners that nobody accepts from.
+    `access_dropped_total`: lines that the access log's writer lost, on top of the workers'."""
 
     state: str
     pid: int
@@ -119,7 +119,7 @@ class Observed:
     endpoints: Sequence[EndpointView]
     listener_ids: Mapping[str, int]
     workers: Sequence[WorkerView]
-    accepting: bool
+    deaf: Set[str]
     board: BoardView
 
     loop_lag: Histogram

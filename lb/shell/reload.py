@@ -36,6 +36,14 @@ from lb.shell.performer import Performer
 from lb.shell.publisher import Publisher
 
 
+def read_again(path: Path) -> Loaded:
+    """Raises ConfigError. A pipe said all it had to say at the start; to open it again may wait for ever."""
+    if path.exists() and not path.is_file():
+        message = "is not a regular file, so it cannot be loaded again"
+        raise ConfigError([Problem(str(path), 0, 0, "", message, "write it to a file, and restart lb")])
+    return load(path)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Of one reload: what changed, in words, or `errors`, and then nothing did."""
@@ -86,7 +94,7 @@ class Reloads:
         emit: Callable[[Record], None],
         on_config: Callable[[Config], None],
         before_read: Callable[[], Awaitable[None]],
-        read: Callable[[Path], Loaded] = load,
+        read: Callable[[Path], Loaded] = read_again,
     ) -> None:
         self.state = state
         self._performer, self._publisher, self._crew = performer, publisher, crew

@@ -23,12 +23,14 @@ from lb.config import load
 from lb.model.config import Config
 from lb.model.record import Record
 from lb.shell import signals, systemd
+from lb.shell.access_watch import watch_access_log
 from lb.shell.admin import Admin
 from lb.shell.admin_sockets import CannotListen
 from lb.shell.binding import BindError
 from lb.shell.crew import CrewError
 from lb.shell.datapath import AccessWriter
 from lb.shell.feed import Feed
+from lb.shell.orphans import relieve
 from lb.shell.privileges import PrivilegeError, drop_privileges
 from lb.shell.publisher import PublishFailed
 from lb.shell.supervisor import Supervisor
@@ -83,6 +85,7 @@ class Runner:
         for ring in supervisor.rings:
             down.callback(ring.close)
         folder = make_folder(Path(config.runtime_dir))
+        relieved = await relieve(bind for listener in config.listeners for bind in listener.binds)
         bound = supervisor.crew.bind(config.listeners)
         down.callback(bound.discard)
         if config.user is not None:
@@ -90,9 +93,13 @@ class Runner:
 
         supervisor.open_log()
         down.callback(supervisor.log.stop, WRITE_OUT_S_MAX)
+        if relieved:
+            supervisor.emit(Record("orphans_relieved", "warning", {"pids": relieved}))
         if config.log.access != "off":
             self._access = open_access_log(supervisor, config.log.access)
             down.callback(self._access.stop, WRITE_OUT_S_MAX)
+            watching = watch_access_log(self._access, config.log.access, supervisor.emit)
+            down.callback(self._in_background(watching).cancel)
         down.callback(supervisor.lag.stop)
         supervisor.lag.start()
         admin = Admin(supervisor)

@@ -40,7 +40,7 @@ def listener(observed: Observed, each: Listener) -> Json:
         "pool": each.pool,
         "sessions_open": counts.sessions_open,
         "sessions_total": counts.sessions_total,
-        "accepting": observed.accepting,
+        "accepting": each.name not in observed.deaf,
     }
 
 

@@ -149,8 +149,8 @@ class Supervisor:
     def ready(self) -> tuple[bool, str]:
         if self.state != "running":
             return False, self.state
-        if not self.crew.accepting:
-            return False, "no worker accepts from one of the listeners"
+        if deaf := self.crew.deaf:
+            return False, f"no worker accepts from {', '.join(sorted(deaf))}"
         return True, "ready"
 
     def config_text(self) -> str:
@@ -190,7 +190,7 @@ class Supervisor:
             endpoints=self.brain.endpoints(),
             listener_ids=self.brain.listener_ids,
             workers=self.crew.workers(),
-            accepting=self.crew.accepting,
+            deaf=self.crew.deaf,
             board=self.board,
             loop_lag=self.lag.histogram(),
             check_duration=self.probes.duration_seconds,

@@ -15,6 +15,7 @@ from pathlib import Path
 from watchfiles import awatch
 
 from lb.model.record import Record
+from lb.shell.unattended import unattended
 
 MOUNTS = Path("/proc/self/mountinfo")
 POLL_S = 2.0
@@ -49,7 +50,7 @@ class Watcher:
             self._report(
                 "config_watch_limited", "one renamed over a mounted file is not seen; mount its folder"
             )
-        self._task = asyncio.create_task(self._run(), name="config watcher")
+        self._task = unattended(self._run(), "the watch over the configuration")
 
     async def note(self) -> None:
         """Somebody is about to load the file: what it says now is no news, what it said before is again."""
@@ -105,12 +106,18 @@ class Watcher:
 
     async def _read(self) -> str | None:
         try:
-            content = await asyncio.to_thread(self._path.read_bytes)
+            content = await asyncio.to_thread(self._contents)
         except OSError as error:
             self._report("config_unreadable", str(error))
             return None
         self._troubles.discard("config_unreadable")
         return hashlib.sha256(content).hexdigest()
+
+    def _contents(self) -> bytes:
+        """Of a file only: to open a pipe again is to wait for a writer, and the end of lb would wait too."""
+        if self._path.exists() and not self._path.is_file():
+            raise OSError("it is not a regular file, so changes are not seen")
+        return self._path.read_bytes()
 
     async def _pause(self, seconds: float) -> None:
         try:

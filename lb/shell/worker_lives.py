@@ -14,6 +14,7 @@ from typing import Protocol
 
 from lb.shell.control import Message
 from lb.shell.heartbeat import LOOK_NS, Heartbeats
+from lb.shell.unattended import unattended
 from lb.shell.worker_process import LAYOUT_DIFFERS, WorkerProcess, ending
 from lb.shell.worker_slot import Asked, State, WorkerSlot
 
@@ -95,8 +96,8 @@ class WorkerLives:
 
     async def start(self) -> None:
         """Returns when all serve that can; the others are tried on. Raises CrewError if none can."""
-        self._tasks = [asyncio.create_task(self._live(slot)) for slot in self._slots]
-        self._watch = asyncio.create_task(self._watch_heartbeats())
+        self._tasks = [unattended(self._live(slot), f"life of worker {slot.index}") for slot in self._slots]
+        self._watch = unattended(self._watch_heartbeats(), "the watch over heartbeats")
         try:
             async with asyncio.timeout(START_S_MAX):
                 while not self._settled():
@@ -133,7 +134,8 @@ class WorkerLives:
             try:
                 process = slot.fill(self._command, self._on_message)
             except OSError as error:
-                end = f"it cannot be started: {error.strerror}: {error.filename}"
+                about = f": {error.filename}" if error.filename else ""
+                end = f"it cannot be started: {error.strerror}{about}"
             else:
                 if not await self._introduced(slot, process):
                     process.kill()

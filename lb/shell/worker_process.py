@@ -154,12 +154,15 @@ def signals_blocked() -> Iterator[None]:
 
 @contextmanager
 def pinned(cpu: int | None) -> Iterator[None]:
-    """A child born inside runs on this CPU only, and so do all its threads."""
+    """A child born inside runs on this CPU only, and so do all its threads. Raises OSError."""
     if cpu is None:
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {cpu})
+    try:
+        os.sched_setaffinity(0, {cpu})
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"workers.cpus: {cpu}") from error
     try:
         yield
     finally:

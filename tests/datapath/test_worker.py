@@ -237,6 +237,37 @@ async def test_worker_asks_for_one_more_turn_at_a_time() -> None:
     worker.close()
 
 
+async def test_worker_whose_supervisor_reads_nothing_adds_failures_up() -> None:
+    """Defect: 11 s of failing connects under a stopped supervisor filled the channel, and cost the worker."""
+
+    class Failing:
+        failed = 0
+
+        def take_failures(self) -> dict[int, dict[str, int]]:
+            failed, self.failed = self.failed, 0
+            return {number: {"refused": failed} for number in range(5000)} if failed else {}
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    channel, supervisor = Channel(ours), Channel(theirs)
+    worker, failing = Worker(channel), Failing()
+    worker._engine = failing  # type: ignore[assignment]
+    for _ in range(1000):
+        failing.failed += 1
+        worker._tell_failures()
+    assert channel.fileno() != -1
+    heard = 0
+    async with asyncio.timeout(5):
+        while heard < 1000:
+            for message, _ in supervisor.receive():
+                heard += message["endpoints"].get("4999", {}).get("refused", 0)
+            await asyncio.sleep(0.001)
+    assert heard == 1000
+    worker._engine = None
+    supervisor.close()
+    assert await worker.ended == 0
+    worker.close()
+
+
 # ---- Ends ----
 
 

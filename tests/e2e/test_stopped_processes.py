@@ -113,3 +113,40 @@ def test_supervisor_killed_leaves_sessions_alive_until_the_orphans_leave(folder:
             left_s = time.monotonic() - killed_s
             print(f"\norphan: 2s, drain: 1s; the orphans have left after {left_s:.2f} s")
             assert left_s > 2
+
+
+def test_lb_started_again_at_once_after_a_kill_takes_over_from_the_orphans(folder: Path) -> None:
+    port = free_port()
+    with endpoint("echo", "a", folder) as a:
+        text = one_pool(port, {"a": a.port}, workers=2, shutdown={"orphan": "1m", "drain": "1m"})
+        with running_lb(text, folder) as killed, many(port, 20) as sessions:
+            orphans = sorted(killed.worker_pids().values())
+            killed.signal(signal.SIGKILL)
+            killed.wait(2, "it was killed")
+            after = folder / "after"
+            after.mkdir()
+            with running_lb(text, after) as lb:
+                assert [sorted(event["pids"]) for event in lb.events("orphans_relieved")] == [orphans]
+                assert all(map(echoes, sessions)), "orphans go on with what they have"
+                for _ in range(20):
+                    with connect(port) as client:
+                        assert echoes(client)
+                assert len(lb.whole_access()) == 20, "all that is new is the new one's"
+                for session in sessions:
+                    session.close()
+                eventually(lambda: killed.process.family() == [], within_s=5, reason="orphans leave")
+
+
+def test_second_lb_on_the_same_address_is_refused_and_the_first_goes_on(folder: Path) -> None:
+    port = free_port()
+    with endpoint("echo", "a", folder) as a:
+        text = one_pool(port, {"a": a.port}, workers=2)
+        with running_lb(text, folder) as first, many(port, 20) as sessions:
+            pids = first.worker_pids()
+            after = folder / "after"
+            after.mkdir()
+            second = LbProcess(text, after)
+            assert second.wait(10, "it is refused") == 1
+            assert "address already in use" in second.process.err()
+            assert all(map(echoes, sessions))
+            assert first.worker_pids() == pids

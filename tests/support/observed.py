@@ -129,7 +129,7 @@ def observed(**changed: Any) -> Observed:
         "endpoints": ENDPOINTS,
         "listener_ids": {"public": 0},
         "workers": (FakeWorker(0, 43, "serving", 0), FakeWorker(1, None, "dead", 2)),
-        "accepting": True,
+        "deaf": frozenset(),
         "board": FakeBoard(),
         "loop_lag": SOME,
         "check_duration": lambda key: SOME if key.endpoint == "a" else EMPTY,

@@ -101,11 +101,12 @@ class Process:
         return json.loads(line)
 
     def _unread_line(self) -> bytes:
+        alive = self.alive  # asked first: its last words may come just before its end
         with self.out_path.open("rb") as out:
             out.seek(self._read_bytes)
             line = out.readline()
         if not line.endswith(b"\n"):
-            assert self.alive, f"{self.name} ended with {self.popen.returncode}\n{self.tail()}"
+            assert alive, f"{self.name} ended with {self.popen.returncode}\n{self.tail()}"
             return b""
         return line
 

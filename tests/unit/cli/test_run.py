@@ -67,3 +67,12 @@ def test_run_that_cannot_start_says_why_and_exits_1(
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith(words)
     assert "Traceback" not in ended.stderr
+
+
+def test_closed_standard_descriptors_are_filled_and_no_socket_gets_them() -> None:
+    look = "import os; from lb.cli.run import fill_standard_descriptors as fill; fill(); fill(); "
+    look += "os.set_blocking(0, True); print(*map(os.readlink, map('/proc/self/fd/{}'.format, (0, 1))), "
+    look += "os.path.exists('/proc/self/fd/4'), file=open('/dev/stderr', 'w'))"
+    words = ["sh", "-c", 'exec "$0" "$@" <&- >&-', sys.executable, "-c", look]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.stderr == "/dev/null /dev/null False\n"

@@ -82,6 +82,16 @@ async def test_start_program_missing_says_so(tmp_path: Path) -> None:
     await crew.end()
 
 
+async def test_start_on_a_cpu_that_is_not_there_names_the_key(tmp_path: Path) -> None:
+    """Defect: it said `Invalid argument: None`."""
+    crew = FakeCrew(tmp_path)
+    for slot in crew._slots:
+        slot.cpu = 1023
+    with pytest.raises(CrewError, match=r"it cannot be started: Invalid argument: workers\.cpus: 1023$"):
+        await crew.start()
+    await crew.end()
+
+
 async def test_start_worker_that_never_answers_fails_at_the_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +120,7 @@ async def test_start_one_worker_of_two_is_a_start(tmp_path: Path, web: Listener)
 
 async def test_open_listener_is_served_by_every_worker(crew: FakeCrew, web: Listener) -> None:
     await crew.serve(web)
-    assert crew.accepting
+    assert not crew.deaf
     served = await ask_many(web.binds[0])
     assert workers_of(served) == {0, 1}
     assert {(one.listener, one.generation, one.sockets) for one in served} == {(0, 1, 1)}
@@ -246,7 +256,7 @@ async def test_worker_dead_its_queue_is_served_by_another_while_it_is_away(
     served += await ask_many(web.binds[0])
     assert 1 in workers_of(served)
     assert (await ask_many(web.binds[0], 5))[-1].sockets == 2
-    assert crew.accepting
+    assert not crew.deaf
     crew.behave()
     await crew.all_serve()
     served = await ask_many(web.binds[0])
@@ -266,12 +276,12 @@ async def test_all_workers_dead_clients_wait_and_are_served_later(crew: FakeCrew
     await crew.serve(web)
     for pid in crew.pids():
         os.kill(pid, signal.SIGKILL)
-    await until(lambda: not crew.accepting, "nobody serves")
+    await until(lambda: crew.deaf == {"web"}, "nobody serves")
     served = await asyncio.gather(*(ask(web.binds[0]) for _ in range(20)))
     for one in served:
         one.session.close()
     await crew.all_serve()
-    assert crew.accepting
+    assert not crew.deaf
 
 
 async def test_borrower_dies_too_somebody_else_stands_in(tmp_path: Path, web: Listener) -> None:
@@ -309,7 +319,7 @@ async def test_silent_worker_its_sockets_are_lent_and_given_back(crew: FakeCrew,
     served = await ask_many(web.binds[0])
     assert workers_of(served) == {1}
     assert served[-1].sockets == 2
-    assert crew.accepting
+    assert not crew.deaf
     os.kill(stopped, signal.SIGCONT)
     await crew.all_serve()
     assert crew.pids()[0] == stopped, "it was not replaced"

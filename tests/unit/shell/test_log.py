@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from aiohttp.http_exceptions import BadHttpMessage
 
 from lb.model.record import Record
 from lb.shell.log import Log, Writer
@@ -189,6 +190,23 @@ def test_libraries_warn_through_the_same_lines(root_logger: logging.Logger) -> N
     assert second["level"] == "error"
     assert "ValueError: oops" in second["exception"]
     assert "old thing" in third["message"]
+
+
+def test_request_that_is_not_http_is_no_error_of_ours(root_logger: logging.Logger) -> None:
+    reading, writing = os.pipe()
+    log = Log("debug", "json", writing)
+    log.capture_libraries()
+    try:
+        raise BadHttpMessage("Invalid method encountered")
+    except BadHttpMessage:
+        logging.getLogger("aiohttp.server").exception("Error handling request from 127.0.0.1")
+    assert log.stop(5.0)
+    os.close(writing)
+    with os.fdopen(reading) as lines:
+        told = [json.loads(line) for line in lines]
+    assert [(one["event"], one["level"], one["why"]) for one in told] == [
+        ("request_malformed", "debug", "Invalid method encountered")
+    ]
 
 
 # ---- Nobody reads ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lb.config import load
+from lb.config import ConfigError, load
 from lb.core.brain import Brain
 from lb.core.commands import Command
 from lb.core.events import ConfigLoaded, Event, OperatorOrdered
@@ -24,7 +24,7 @@ from lb.shell.binding import BindError, BindProblem
 from lb.shell.observed import LastReload
 from lb.shell.performer import Performer
 from lb.shell.publisher import Publisher
-from lb.shell.reload import ConfigState, Outcome, Reloads
+from lb.shell.reload import ConfigState, Outcome, Reloads, read_again
 from tests.support.async_waiting import until
 from tests.support.scripted_crew import ScriptedCrew
 
@@ -323,3 +323,11 @@ async def test_reload_after_the_end_began_is_refused(bench: Bench) -> None:
     outcome = await bench.reload(AFTER)
     assert "draining" in outcome.errors[0].message
     bench.assert_before_serves()
+
+
+def test_pipe_is_not_read_again(tmp_path: Path) -> None:
+    """Defect: opening it waits for a writer, and with it waited the reload, and the end of lb."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigError, match="cannot be loaded again"):
+        read_again(pipe)

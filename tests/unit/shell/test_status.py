@@ -52,6 +52,12 @@ def test_status_lists_listeners_and_workers_with_their_sessions() -> None:
     ]
 
 
+def test_status_names_the_listener_that_nobody_accepts_from() -> None:
+    """Defect: one of them, and all were shown as not accepting."""
+    assert [each["accepting"] for each in status(observed(deaf={"public"}))["listeners"]] == [False]
+    assert [each["accepting"] for each in status(observed(deaf={"another"}))["listeners"]] == [True]
+
+
 def test_status_of_an_endpoint_says_how_it_is_since_when_and_why() -> None:
     web = status(observed())["pools"][0]
     assert (web["name"], web["policy"]) == ("web", "round_robin")

@@ -71,17 +71,19 @@ async def test_warnings_of_the_file_and_of_the_machine_are_both_shown(supervisor
 
 
 @pytest.mark.parametrize(
-    ("state", "accepting", "ready"),
-    [("running", True, True), ("running", False, False), ("draining", True, False)],
+    ("state", "deaf", "why"),
+    [
+        ("running", set(), "ready"),
+        ("running", {"web", "api"}, "no worker accepts from api, web"),
+        ("draining", set(), "draining"),
+    ],
 )
 async def test_ready_is_running_with_every_listener_accepting(
-    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, state: str, accepting: bool, ready: bool
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, state: str, deaf: set[str], why: str
 ) -> None:
     supervisor.state = state
-    monkeypatch.setattr(type(supervisor.crew), "accepting", accepting)
-    is_ready, why = supervisor.ready()
-    assert is_ready is ready
-    assert why
+    monkeypatch.setattr(type(supervisor.crew), "deaf", deaf)
+    assert supervisor.ready() == (why == "ready", why)
 
 
 async def test_order_is_obeyed_and_says_who_gave_it(supervisor: Supervisor) -> None:

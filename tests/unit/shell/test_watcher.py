@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -255,5 +256,19 @@ def test_watcher_warns_of_a_file_that_is_a_mount_of_its_own(
     async def scenario() -> None:
         async with Watched(file) as watched:
             assert [record.event for record in watched.records] == ["config_watch_limited"]
+
+    run(scenario)
+
+
+def test_watcher_of_a_pipe_reports_it_and_still_ends(tmp_path: Path) -> None:
+    """Defect: `lb run -c <(...)` opened the pipe again, waited for a writer, and no signal could end lb."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    async def scenario() -> None:
+        async with asyncio.timeout(POLLED_S), Watched(pipe, seen="what it said at the start") as watched:
+            await watched.note()
+            await watched.reported("config_unreadable")
+            assert watched.changes == 0
 
     run(scenario)
