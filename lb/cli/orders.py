@@ -93,8 +93,15 @@ def wait_until(client: Client, key: EndpointKey, missing: Callable[[Json], str],
 
 
 def sessions_left(endpoint: Json) -> str:
+    """That none is open proves nothing alone: a worker may not know of the order yet."""
+    if endpoint["drained"]:
+        return ""
     count = endpoint["sessions_open"]
-    return f"{count} {'session' if count == 1 else 'sessions'} left" if count else ""
+    return (
+        f"{count} {'session' if count == 1 else 'sessions'} left"
+        if count
+        else "not known to every worker yet"
+    )
 
 
 def not_eligible(endpoint: Json) -> str:

@@ -28,8 +28,8 @@ COUNT_INTERVAL_S = 0.5
 TAKEN_UP_S = 2.5
 
 # A listening socket that left the configuration is emptied before it is ended, at most 10 s
-# (lb/shell/sockets.py): workers accept from it meanwhile, under the listener's id.
-LISTENER_EMPTIED_S = 12.0
+# (lb/shell/sockets.py), once the workers know: they accept from it meanwhile, under the listener's id.
+LISTENER_EMPTIED_S = 24.0
 
 
 def follow(memory: Memory, endpoint: EndpointState, now: float) -> None:

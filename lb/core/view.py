@@ -18,7 +18,8 @@ class EndpointView:
     `since_s`: the last change of health, admin or eligible. `streak`: +n passes or -n failures in a row.
     `last_run_s`: when the last probe that counted ended; `next_run_s`: when the next is planned, None while
     one runs. `transitions` counts changes of health and admin by (to, cause). `removed`: it left the
-    configuration and drains; another endpoint may bear the same key by now.
+    configuration and drains; another endpoint may bear the same key by now. `drained`: it drains, and has
+    had no session since every worker knew that.
     """
 
     id: int
@@ -32,6 +33,7 @@ class EndpointView:
     sessions_max: int
     since_s: float
     removed: bool
+    drained: bool
     streak: int
     last_result: ProbeResult | None
     last_run_s: float | None
@@ -53,6 +55,7 @@ def view(state: EndpointState, next_run_s: float | None) -> EndpointView:
         sessions_max=state.endpoint.sessions_max,
         since_s=state.since_s,
         removed=state.removed,
+        drained=state.is_drained,
         streak=state.streak,
         last_result=state.last_result,
         last_run_s=state.last_run_s,

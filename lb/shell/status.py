@@ -70,6 +70,7 @@ def endpoint(observed: Observed, view: EndpointView) -> Json:
         "admin": view.admin.value,
         "eligible": view.eligible,
         "removed": view.removed,
+        "drained": view.drained,
         "since": _wall(observed, view.since_s),
         "weight": view.weight,
         "weight_effective": view.weight_effective,

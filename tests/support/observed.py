@@ -39,6 +39,7 @@ class FakeEndpoint:
     weight_effective: int = 1
     since_s: float = 900.0
     removed: bool = False
+    drained: bool = False
     streak: int = 5
     last_result: ProbeResult | None = PASSED
     last_run_s: float | None = 999.5

@@ -15,7 +15,7 @@ POOL = "GET /api/v1/pools/web"
 
 def pool(**facts: Any) -> tuple[int, dict[str, Any]]:
     endpoint = {"name": "10.0.0.1:80", "health": "UP", "admin": "READY", "weight": 1, "sessions_open": 0}
-    endpoint |= {"eligible": True, **facts}
+    endpoint |= {"eligible": True, "drained": False, **facts}
     return 200, {"name": "web", "endpoints": [endpoint]}
 
 
@@ -39,7 +39,7 @@ def test_weight_is_given_as_a_number(lb: Lb, server: FakeLb) -> None:
 
 def test_drain_that_waits_returns_when_no_session_is_left(lb: Lb, server: FakeLb) -> None:
     server.answers[f"{ROUTE}/drain"] = 200, {}
-    server.answers[POOL] = [pool(sessions_open=2), pool(sessions_open=1), pool()]
+    server.answers[POOL] = [pool(sessions_open=2), pool(sessions_open=0), pool(drained=True)]
     assert lb("drain", KEY, "--wait") == (0, f"{KEY}: DRAIN, in effect\n", "")
 
 
@@ -52,6 +52,14 @@ def test_drain_that_waited_too_long_says_what_is_left(lb: Lb, server: FakeLb) ->
         "",
         f"lb: {KEY}: 1 session left after 0.01 s; the order stands\n",
     )
+
+
+def test_drain_that_a_worker_may_not_know_of_is_not_in_effect(lb: Lb, server: FakeLb) -> None:
+    """With a stopped worker, `--wait` said "in effect" as soon as no session was open."""
+    server.answers[f"{ROUTE}/drain"] = 200, {}
+    server.answers[POOL] = pool(sessions_open=0)
+    ended = lb("drain", KEY, "--wait", "--timeout", "10ms")
+    assert (ended.code, "not known to every worker yet" in ended.err) == (THE_ANSWER_IS_NO, True)
 
 
 def test_ready_that_waits_returns_when_the_endpoint_is_eligible(lb: Lb, server: FakeLb) -> None:

@@ -69,6 +69,7 @@ def test_status_of_an_endpoint_says_how_it_is_since_when_and_why() -> None:
         "admin": "READY",
         "eligible": False,
         "removed": False,
+        "drained": False,
         "since": WALL_S - 100,
         "weight": 1,
         "weight_effective": 1,
