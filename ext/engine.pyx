@@ -28,6 +28,7 @@ from lb._ext.board import FAILURE_NAMES, REASON_NAMES
 cdef enum:
     STEP_NS_MAX = 1000000       # control messages wait no longer
     FEW_EVENTS = 4              # after so few, nothing more is likely: back to the loop at once
+    FULL_BATCHES_MAX = 1024     # 65536 events: then deadlines are met in a flood too
     SCAN_MAX = 4096             # slots looked at per close_some()
     CUTS_MAX = 256              # sessions cut per close_some()
     MARK_LISTENING = 0xFFFFFFFF  # in the upper half of an event's data, where sessions have a generation
@@ -300,7 +301,11 @@ cdef int step(engine_t* e) noexcept nogil:
         for i in range(count):
             dispatch(e, e.events[i].data.u64, e.events[i].events)
         run_ready(e)
-        run_due(e)
+        if count < EVENTS_MAX or e.full_batches == FULL_BATCHES_MAX:
+            e.full_batches = 0
+            run_due(e)
+        else:  # a deadline is judged after the events that came before it
+            e.full_batches += 1
         if e.paused_count and (e.room_made or e.now_ms >= e.resume_ms):
             resume_paused(e)
         if count < FEW_EVENTS:

@@ -177,6 +177,7 @@ cdef struct engine_t:
     uint32_t* failed            # endpoint ids; owned
     uint32_t failed_count
     uint32_t random
+    uint32_t full_batches       # in a row: more events may be waiting
     uint64_t moved_bytes        # sent to any side, ever
     uint64_t moved_until        # then whoever has an event waits on the ready list for the next step
     epoll_event events[EVENTS_MAX]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -164,3 +165,22 @@ def test_reset_behind_a_reader_that_stopped_waits_for_reset_linger_with_few_turn
     assert 0.39 < time.monotonic() - start_s < 0.8 + LATE_S_MAX
     assert bench.board.worker(0).steps_total - before < 40
     assert read_to_end(server)[1] == RESET
+
+
+def test_connect_deadline_after_a_stall_is_judged_after_the_events(scene: Scene) -> None:
+    """A worker that was stopped longer than the connect timeout charged live endpoints with timeouts: it met
+    deadlines after the first 64 events, and the rest of the connects had long succeeded."""
+    endpoint = scene.endpoint(backlog=0)
+    count, timeout_ms = 200, 1500
+    bench = scene.relay(endpoint, started=False, connect_timeout_ms=timeout_ms, attempts_max=1)
+    clients = [scene.client(bench.address) for _ in range(count)]
+    bench.turn_until(lambda: bench.engine.sessions_open == count)
+    endpoint.set_backlog(1024)  # what was dropped is sent once more 1 s after the first time, and finds room
+    threading.Event().wait(1.2 * timeout_ms / 1000)  # the stall, in which every deadline passes
+    bench.turn_until(lambda: bench.board.endpoint(0).sessions_total == count)
+    assert bench.board.endpoint(0).connect_failures["timeout"] == 0
+    for client in clients:
+        client.close()
+    for _ in range(count):
+        scene.enter(endpoint.accept()).close()
+    bench.turn_until(bench.is_empty)

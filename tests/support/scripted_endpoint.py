@@ -42,6 +42,9 @@ class ScriptedEndpoint:
         connection.settimeout(TIMEOUT_S)
         return connection
 
+    def set_backlog(self, backlog: int) -> None:
+        self._listening.listen(backlog)
+
     def echo(self) -> ScriptedEndpoint:
         """From now on each connection is served by a thread: sends back what it reads, then closes."""
         self._echoing = threading.Thread(target=self._echo, daemon=True)
