@@ -32,12 +32,17 @@ cdef inline void acknowledge_soon(int upstream) noexcept nogil:
     set_option(upstream, IPPROTO_TCP, TCP_QUICKACK, 1)
 
 
-cdef inline void keep_alive(int fd, const listener_t* line) noexcept nogil:
-    if line.keepalive_idle_s == 0:
+cdef inline void keep_alive(int fd, const listener_t* line, uint32_t lot) noexcept nogil:
+    """Idle and interval are shortened by up to a third, by lot. Sessions that came together would else be
+    probed together (the kernel rounds such timers to 2 s): of so many packets at once it drops all but the
+    first thousand (net.core.netdev_max_backlog), time after time, and ends live sessions for want of an answer."""
+    cdef uint32_t idle_s = line.keepalive_idle_s
+    cdef uint32_t interval_s = line.keepalive_interval_s
+    if idle_s == 0:
         return
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1)
-    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, line.keepalive_idle_s)
-    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, line.keepalive_interval_s)
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle_s - (lot >> 8) % (idle_s // 3 + 1))
+    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, interval_s - (lot >> 20) % (interval_s // 3 + 1))
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, line.keepalive_count)
 
 

@@ -11,3 +11,5 @@ cdef enum:
 
 # An endpoint id, or one of the above. Takes nothing: the caller counts the session.
 cdef uint32_t pick(engine_t* e, const pool_t* pool, const session_t* s) noexcept nogil
+# A lot, not a secret.
+cdef uint32_t draw(engine_t* e) noexcept nogil

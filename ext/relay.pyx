@@ -17,15 +17,14 @@ Facts
      by the wheel (1 ms, doubling to 100 ms), at most reset_linger.
   3  close() with unread bytes sends a reset. When both ends of stream were read nothing is unread.
   4  A socket must be added to the epoll set after connect(): before it would report HUP.
-  5  Keepalive towards an endpoint matters only to a session that lives; it is set when the wheel first meets
-     the session. The client's socket inherits its options from the listening one.
+  5  Keepalive matters only to a session that lives: it is set when the wheel first meets the session.
 
 Rejected: forwarding a reset at once (it loses delivered bytes); FIN in its place (it hides truncation).
 """
 from lb._ext.board cimport *
 from lb._ext.linux cimport *
 from lb._ext.options cimport acknowledge_late, acknowledge_soon, keep_alive, reset_at_close, set_upstream
-from lb._ext.pick cimport PICK_FULL, PICK_NONE, pick
+from lb._ext.pick cimport PICK_FULL, PICK_NONE, draw, pick
 from lb._ext.pump cimport *
 from lb._ext.record cimport note_addresses, put_record
 from lb._ext.slab cimport give_slot, take_slot
@@ -484,7 +483,8 @@ cdef void check_idle(engine_t* e, session_t* s) noexcept nogil:
     cdef uint32_t limit_ms = s.reset_linger_ms if flags & FAILED else s.half_close_ms if half else s.idle_ms
     if not s.settled and s.listener < e.table.header.listeners_count:
         s.settled = 1
-        keep_alive(s.side[UPSTREAM].fd, &e.table.listeners[s.listener])
+        keep_alive(s.side[UPSTREAM].fd, &e.table.listeners[s.listener], draw(e))
+        keep_alive(s.side[CLIENT].fd, &e.table.listeners[s.listener], draw(e))
     if limit_ms == 0 and not flags & FAILED:
         return
     if e.now_ms < s.active_ms + limit_ms:

@@ -18,9 +18,12 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Keepalive:
+    """A vanished peer is noticed after `idle_s` + `interval_s` * `count` at most. Many short intervals rather
+    than few long ones: of thousands of probes at once the kernel loses most, and an answer to any will do."""
+
     idle_s: int = 30
-    interval_s: int = 10
-    count: int = 3
+    interval_s: int = 3
+    count: int = 10
 
 
 @dataclass(frozen=True, slots=True)

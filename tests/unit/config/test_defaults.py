@@ -31,7 +31,7 @@ pools: {web: {endpoints: [10.0.0.1:80]}}
 """
     a, b = parse(source, file="lb.yaml").config.listeners
     assert (a.timeouts, b.timeouts) == (Timeouts(3600.0, 5.0), Timeouts(3600.0, 60.0))
-    assert (a.tcp, b.tcp) == (TcpOptions(keepalive=Keepalive(60, 10, 9)), TcpOptions(keepalive=None))
+    assert (a.tcp, b.tcp) == (TcpOptions(keepalive=Keepalive(60, 3, 9)), TcpOptions(keepalive=None))
 
 
 def test_list_is_replaced_not_joined() -> None:

@@ -74,7 +74,7 @@ def test_every_reference_in_the_schema_leads_somewhere() -> None:
         ("WorkersSection", "count", "auto"),
         ("PoolSection", "policy", "round_robin"),
         ("EndpointSection", "weight", 1),
-        ("TcpSection", "keepalive", {"idle": "30s", "interval": "10s", "count": 3}),
+        ("TcpSection", "keepalive", {"idle": "30s", "interval": "3s", "count": 10}),
     ],
 )
 def test_default_in_the_schema_is_written_as_in_a_file(section: str, key: str, default: object) -> None:
