@@ -35,7 +35,7 @@ cdef inline void acknowledge_soon(int upstream) noexcept nogil:
 cdef inline void keep_alive(int fd, const listener_t* line, uint32_t lot) noexcept nogil:
     """Idle and interval are shortened by up to a third, by lot. Sessions that came together would else be
     probed together (the kernel rounds such timers to 2 s): of so many packets at once it drops all but the
-    first thousand (net.core.netdev_max_backlog), time after time, and ends live sessions for want of an answer."""
+    first thousand (net.core.netdev_max_backlog), time after time, and so ends live sessions."""
     cdef uint32_t idle_s = line.keepalive_idle_s
     cdef uint32_t interval_s = line.keepalive_interval_s
     if idle_s == 0:
