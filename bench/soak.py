@@ -35,7 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--connections", type=int, default=1_000_000)
     parser.add_argument("--reloads", type=int, default=1000)
-    parser.add_argument("--pace-ms", type=float, default=60, help="from one reload to the next (60)")
+    parser.add_argument("--pace-ms", type=float, default=90, help="from one reload to the next (90)")
     parser.add_argument("--idle", type=int, default=9000, help="sessions that rest meanwhile")
     parser.add_argument("--no-trials", action="store_true", help="leave the end-to-end trials out")
     options = parser.parse_args()

@@ -15,7 +15,7 @@ from tests.support.endpoints import endpoint, endpoints, ports_of
 from tests.support.lb_process import LbProcess, one_pool, running_lb
 from tests.support.load import storm, storm_endpoints
 from tests.support.ports import free_port
-from tests.support.sessions import acceptor, closed, connect, echoes, many, reset
+from tests.support.sessions import acceptor, closed, connect, echoes, many, reset, turned_away
 from tests.support.streams import InThread
 from tests.support.waiting import eventually
 
@@ -76,9 +76,8 @@ def test_resets_name_the_side_that_reset(folder: Path) -> None:
 def test_failed_connect_is_logged_with_its_attempts(folder: Path) -> None:
     ports = {name: free_port() for name in "ab"}
     members = [{"name": name, "address": f"127.0.0.1:{port}"} for name, port in ports.items()]
-    with logged(folder, {"endpoints": members}) as (lb, port), connect(port) as client:
-        closed(client, within_s=3)
-        line = lb.session_line(client.getsockname())
+    with logged(folder, {"endpoints": members}) as (lb, port):
+        line = lb.session_line(turned_away(port, within_s=3))
         assert (line["reason"], line["closed_by"]) == ("connect_failed", "lb")
         assert line["connect_ms"] is None
         assert {(one["endpoint"], one["result"]) for one in line["attempts"]} == {
@@ -91,11 +90,10 @@ def test_nobody_eligible_is_logged_without_an_endpoint(folder: Path) -> None:
     with (
         endpoint("echo", "a", folder) as a,
         logged(folder, pool_of(a.port, admin="maint")) as (lb, port),
-        connect(port) as client,
     ):
-        closed(client, within_s=3)
-        assert verdict(lb, client.getsockname()) == ("no_endpoint", "lb", None)
-        assert lb.session_line(client.getsockname())["attempts"] == []
+        client = turned_away(port, within_s=3)
+        assert verdict(lb, client) == ("no_endpoint", "lb", None)
+        assert lb.session_line(client)["attempts"] == []
 
 
 def test_full_endpoint_refuses_with_its_own_reason(folder: Path) -> None:
@@ -104,9 +102,8 @@ def test_full_endpoint_refuses_with_its_own_reason(folder: Path) -> None:
         logged(folder, pool_of(a.port, sessions_max=1)) as (lb, port),
         many(port, 1) as first,
     ):
-        with connect(port) as second:
-            closed(second, within_s=3)
-            assert verdict(lb, second.getsockname()) == ("refused_limit", "lb", None)
+        second = turned_away(port, within_s=3)
+        assert verdict(lb, second) == ("refused_limit", "lb", None)
         assert lb.metrics().sum("lb_listener_refused_total") >= 1
         assert echoes(first[0])
 

@@ -152,14 +152,14 @@ class LbProcess:
         return [json.loads(line) for line in self.access_lines() if line.endswith("\n")]
 
     def whole_access(self, within_s: float = 5.0) -> list[dict[str, Any]]:
-        """The access log once it is complete: a line reaches the file a moment after its session's end."""
+        """The access log once no session is open: the last line comes a moment after that."""
 
         def complete() -> bool:
             now = self.metrics()
-            ended = now.sum("lb_listener_sessions_total") - now.sum("lb_listener_sessions_open")
-            return ended == len(self.access_lines())
+            total = now.sum("lb_listener_sessions_total")
+            return now.sum("lb_listener_sessions_open") == 0 and len(self.access_lines()) == total
 
-        eventually(complete, within_s=within_s, reason="every session that ended is logged")
+        eventually(complete, within_s=within_s, reason="every session has ended and is logged")
         return self.access()
 
     def access_lines(self) -> list[str]:

@@ -66,6 +66,19 @@ def connect(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=WITHIN_S)
 
 
+def turned_away(port: int, within_s: float) -> tuple[str, int]:
+    """The address of a client whom lb resets at once: the reset may be there before connect() returns."""
+    with socket.socket() as client:
+        client.settimeout(within_s)
+        client.bind(("127.0.0.1", 0))  # so that the address is known even then
+        try:
+            client.connect(("127.0.0.1", port))
+            rest = client.recv(1)
+        except ConnectionResetError:
+            return client.getsockname()
+        raise AssertionError(f"not reset, but {rest!r}")
+
+
 def is_refused(port: int) -> bool:
     """Whether a new connection is. Its SYN may be dropped at first; it is repeated after a second."""
     try:
