@@ -1,6 +1,6 @@
 """`python -m bench.soak`: the long trials, whole. CI runs the same promises scaled down (tests/e2e).
 
-First a million connections through 1000 reloads that add and remove an endpoint, beside 9000 sessions that
+First two million connections through 1000 reloads that add and remove an endpoint, beside 9000 sessions that
 rest; then the end-to-end trials at full size. What was seen goes to results/DATE-soak.json. Exit code 1 when
 a promise was broken. All on loopback, bounded in count and in time.
 """
@@ -33,9 +33,9 @@ TRIALS_TIMEOUT_S = 3600
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
-    parser.add_argument("--connections", type=int, default=1_000_000)
+    parser.add_argument("--connections", type=int, default=2_000_000)
     parser.add_argument("--reloads", type=int, default=1000)
-    parser.add_argument("--pace-ms", type=float, default=90, help="from one reload to the next (90)")
+    parser.add_argument("--pace-ms", type=float, default=60, help="from one reload to the next (60)")
     parser.add_argument("--idle", type=int, default=9000, help="sessions that rest meanwhile")
     parser.add_argument("--no-trials", action="store_true", help="leave the end-to-end trials out")
     options = parser.parse_args()
