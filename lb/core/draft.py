@@ -8,14 +8,19 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import blake2b
 
 from lb.balance.schedule import Share, schedule
 from lb.core.lines import Lines
 from lb.core.state import EndpointState, ListenerState, PoolState
 from lb.model.pool import Policy
-from lb.model.snapshot import EndpointLine, ListenerLine, PoolLine, Snapshot
+from lb.model.snapshot import EndpointLine, HashTable, ListenerLine, PoolLine, Snapshot
 
 KEEPALIVE_OFF = (0, 0, 0)
+SCHEDULED = {Policy.ROUND_ROBIN, Policy.RANDOM, Policy.POWER_OF_TWO, Policy.PEAK_EWMA}
+HASHED = {Policy.SOURCE_HASH, Policy.MAGLEV}
+HASH_KEY_BYTES = 16
 
 
 class Draft:
@@ -25,17 +30,23 @@ class Draft:
         self._endpoints: Lines[EndpointLine] = Lines()
         self._shares: dict[int, list[Share]] = {}  # what the schedule of each pool was made of
         self._sealed: Snapshot | None = None
+        self.access_rate_max = 0
 
     def seal(self, generation: int) -> Snapshot | None:
         """None if it would say what the last one said."""
         last, tables = self._sealed, (self._listeners, self._pools, self._endpoints)
-        if last is not None and not any(table.is_touched for table in tables):
+        if (
+            last is not None
+            and last.access_rate_max == self.access_rate_max
+            and not any(table.is_touched for table in tables)
+        ):
             return None
         listeners, pools, endpoints = self._listeners.sealed(), self._pools.sealed(), self._endpoints.sealed()
-        if last is not None and (listeners, pools, endpoints) == (last.listeners, last.pools, last.endpoints):
+        sealed = Snapshot(generation, listeners, pools, endpoints, self.access_rate_max)
+        if last is not None and replace(sealed, generation=last.generation) == last:
             return None
-        self._sealed = Snapshot(generation, listeners, pools, endpoints)
-        return self._sealed
+        self._sealed = sealed
+        return sealed
 
     def put_endpoint(self, state: EndpointState) -> None:
         key, endpoint = state.key, state.endpoint
@@ -52,6 +63,12 @@ class Draft:
             attempts_max=pool.connect.attempts_max,
             eligible=tuple([each.id for each in eligible]),
             schedule=self._schedule(state, eligible),
+            retry_budget_percent=pool.connect.retry_budget_percent,
+            queue_max=pool.queue.max,
+            queue_timeout_ms=milliseconds(pool.queue.timeout_s),
+            hash=hash_table(state),
+            send_proxy=pool.send_proxy,
+            sources=pool.connect.source,
         )
         self._pools.put(state.id, line)
 
@@ -65,6 +82,19 @@ class Draft:
             half_close_ms=milliseconds(listener.timeouts.half_close_s),
             reset_linger_ms=milliseconds(listener.timeouts.reset_linger_s),
             keepalive_s=(alive.idle_s, alive.interval_s, alive.count) if alive else KEEPALIVE_OFF,
+            routing_ms=milliseconds(listener.timeouts.routing_s),
+            age_max_ms=milliseconds(listener.session_age_max_s),
+            user_timeout_ms=milliseconds(listener.tcp.user_timeout_s),
+            upload_max=listener.upload_max,
+            download_max=listener.download_max,
+            allow=listener.allow,
+            deny=listener.deny,
+            accept_proxy=listener.accept_proxy,
+            refuse_by=listener.refuse_by,
+            dry_run=listener.dry_run,
+            sessions_max_per_source=listener.sessions_max_per_source,
+            rate_max=listener.rate_max,
+            rate_max_per_source=listener.rate_max_per_source,
         )
         self._listeners.put(state.id, line)
 
@@ -83,8 +113,8 @@ class Draft:
         self._listeners.take(state.id)
 
     def _schedule(self, state: PoolState, eligible: Sequence[EndpointState]) -> tuple[int, ...]:
-        """Only round robin walks one. It can take milliseconds to make, so the same shares keep theirs."""
-        if state.pool.policy is not Policy.ROUND_ROBIN:
+        """It can take milliseconds to make, so the same shares keep theirs."""
+        if state.pool.policy not in SCHEDULED:
             self._shares.pop(state.id, None)
             return ()
         shares = [Share(each.id, each.weight) for each in eligible]
@@ -93,6 +123,21 @@ class Draft:
             return line.schedule
         self._shares[state.id] = shares
         return schedule(shares)
+
+
+def hash_table(state: PoolState) -> HashTable | None:
+    """Of all that the configuration names and that have a weight, eligible or not."""
+    pool, rule = state.pool, state.pool.hash
+    if pool.policy not in HASHED:
+        return None
+    members = [(each.id, name, each.weight) for name, each in sorted(state.endpoints.items()) if each.weight]
+    return HashTable(
+        on=rule.on,
+        size=rule.table if pool.policy is Policy.MAGLEV else 0,
+        key=blake2b(rule.key.encode(), digest_size=HASH_KEY_BYTES).digest(),
+        bound_percent=rule.bound_percent,
+        members=tuple(members),
+    )
 
 
 def milliseconds(seconds: float) -> int:

@@ -36,6 +36,7 @@ def load(memory: Memory, config: Config, now: float) -> Mapping[str, Any]:
         return {"unchanged": True}
     starting, before = memory.config is None, set(memory.live.values())
     memory.config = config
+    memory.draft.access_rate_max = config.log.access_rate_max
     for pool in config.pools:
         load_pool(memory, pool, starting, now)
     names = {pool.name for pool in config.pools}

@@ -1,4 +1,4 @@
-"""One IP address and port, in canonical form, so that two spellings of one address are equal."""
+"""Where a socket is: an IP address and port, or a path. In canonical form: two spellings of one are equal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ipaddress
 from dataclasses import dataclass
 
 PORT_MAX = 65535
+PATH_BYTES_MAX = 107  # sun_path, less its ending zero
+UNIX_PREFIX = "unix:"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -44,3 +46,16 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if self.is_ipv6 else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class UnixAddress:
+    """A unix socket by its absolute path, of PATH_BYTES_MAX bytes at most."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"{UNIX_PREFIX}{self.path}"
+
+
+SocketAddress = Address | UnixAddress

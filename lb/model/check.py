@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lb.model.address import Address
+from lb.model.address import Address, SocketAddress
+from lb.model.proxy import ProxyVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Check:
     `interval_changing_s` holds while a streak runs, `interval_down_s` while the endpoint is DOWN. Jitter only
     shortens: an interval is drawn between (1 - jitter_percent/100) and 1 of its length.
     `initial_up` holds at process start only. `port` and `address` replace the endpoint's own when not None.
+    `send_proxy`: a probe opens with such a header, one that names no client (LOCAL, UNKNOWN).
     """
 
     http: HttpRequest | None = None
@@ -38,13 +40,16 @@ class Check:
     port: int | None = None
     address: str | None = None
     initial_up: bool = True
+    send_proxy: ProxyVersion | None = None
 
     @property
     def type(self) -> str:
         return "tcp" if self.http is None else "http"
 
-    def target(self, endpoint: Address) -> Address:
-        """Where the probe goes."""
+    def target(self, endpoint: SocketAddress) -> SocketAddress:
+        """Where the probe goes. A port alone does not move a probe off a unix socket: it has none."""
+        if not isinstance(endpoint, Address):
+            return Address(self.address, self.port) if self.address and self.port else endpoint
         return Address(self.address or endpoint.host, self.port or endpoint.port)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from lb.model.address import Address
+from lb.model.address import SocketAddress
 
 WEIGHT_MAX = 256  # HAProxy's bound
 
@@ -46,7 +46,7 @@ class Endpoint:
     """`name` defaults to the text of the address. `weight` 0: no new sessions. `sessions_max` 0: no limit."""
 
     name: str
-    address: Address
+    address: SocketAddress
     weight: int = 1
     sessions_max: int = 0
     admin: Admin = Admin.READY

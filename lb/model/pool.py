@@ -7,6 +7,7 @@ from enum import Enum
 
 from lb.model.check import Check
 from lb.model.endpoint import Endpoint
+from lb.model.proxy import ProxyVersion
 
 
 class Policy(Enum):
@@ -14,14 +15,54 @@ class Policy(Enum):
 
     ROUND_ROBIN = "round_robin"
     LEAST_CONNECTIONS = "least_connections"
+    POWER_OF_TWO = "power_of_two"
+    PEAK_EWMA = "peak_ewma"
+    RANDOM = "random"
+    SOURCE_HASH = "source_hash"
+    MAGLEV = "maglev"
+
+
+class HashOn(Enum):
+    """What a hashing policy looks at."""
+
+    SOURCE_IP = "source_ip"
+    SOURCE_IP_PORT = "source_ip_port"
+    SNI = "sni"
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectRule:
-    """`timeout_s` is above the first retransmission of a SYN (1 s). `attempts_max` includes the first."""
+    """`timeout_s` is above the first retransmission of a SYN (1 s). `attempts_max` includes the first.
+
+    `retry_budget_percent`: sessions on a further attempt, as a share of the pool's open ones (Envoy's rule and
+    default). `source`: hosts to connect from, each in turn; empty: what the kernel chooses.
+    """
 
     timeout_s: float = 1.2
     attempts_max: int = 3
+    retry_budget_percent: int = 20
+    source: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HashRule:
+    """For source_hash and maglev. `table`: slots of Maglev's table, a prime number (65537: the paper's, Envoy's
+    and Katran's). `bound_percent`: no endpoint gets more than this share of the average load; 0: no bound.
+    `key`: a secret, so that clients cannot aim at an endpoint; instances with one key agree.
+    """
+
+    on: HashOn = HashOn.SOURCE_IP
+    table: int = 65537
+    bound_percent: int = 0
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRule:
+    """How many sessions may wait for room when every endpoint is at its sessions_max; 0: none."""
+
+    max: int = 0
+    timeout_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +80,6 @@ class Pool:
     connect: ConnectRule = ConnectRule()
     drain_s: float = 60.0
     close_after_s: float | None = None
+    queue: QueueRule = QueueRule()
+    hash: HashRule = HashRule()
+    send_proxy: ProxyVersion | None = None

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lb.model.address import Address
-from lb.model.pool import Policy
+from lb.model.address import SocketAddress
+from lb.model.listener import RefuseBy
+from lb.model.networks import Networks
+from lb.model.pool import HashOn, Policy
+from lb.model.proxy import ProxyVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +22,30 @@ class EndpointLine:
 
     name: str
     pool: str
-    address: Address
+    address: SocketAddress
     weight: int
     sessions_max: int
 
 
 @dataclass(frozen=True, slots=True)
+class HashTable:
+    """What a hashing policy looks up. `members` are (endpoint id, name, weight), in order of the names, and all
+    that could be eligible by their weight: health moves the sessions of an endpoint, not the table.
+
+    `size` 0: not Maglev's table but one entry per unit of weight. `key`: 16 bytes.
+    """
+
+    on: HashOn
+    size: int
+    key: bytes
+    bound_percent: int
+    members: tuple[tuple[int, str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PoolLine:
-    """`eligible`: endpoint ids. `schedule`: endpoint ids in the order that round robin walks, by weight."""
+    """`eligible`: endpoint ids. `schedule`: endpoint ids in the order that round robin walks, by weight; random
+    policies draw from it. `hash` None: the policy does not hash. `sources`: hosts to connect from."""
 
     name: str
     policy: Policy
@@ -34,6 +53,12 @@ class PoolLine:
     attempts_max: int
     eligible: tuple[int, ...]
     schedule: tuple[int, ...]
+    retry_budget_percent: int = 20
+    queue_max: int = 0
+    queue_timeout_ms: int = 5000
+    hash: HashTable | None = None
+    send_proxy: ProxyVersion | None = None
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +72,27 @@ class ListenerLine:
     half_close_ms: int
     reset_linger_ms: int
     keepalive_s: tuple[int, int, int]
+    routing_ms: int = 5000
+    age_max_ms: int = 0
+    user_timeout_ms: int = 30000
+    upload_max: int = 0
+    download_max: int = 0
+    allow: Networks | None = None
+    deny: Networks | None = None
+    accept_proxy: Networks | None = None
+    refuse_by: RefuseBy = RefuseBy.RESET
+    dry_run: bool = False
+    sessions_max_per_source: int = 0
+    rate_max: int = 0
+    rate_max_per_source: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
+    """`access_rate_max`: lines of the access log per second, over all workers; 0: no bound."""
+
     generation: int
     listeners: tuple[ListenerLine | None, ...]
     pools: tuple[PoolLine | None, ...]
     endpoints: tuple[EndpointLine | None, ...]
+    access_rate_max: int = 0
