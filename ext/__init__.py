@@ -10,7 +10,14 @@
     pick     which endpoint
     record   a session's one line
     pump     one direction of a session
-    relay    a session from accept to its end
+    gate     who is let in: networks, rates, sessions per source
+    queue    sessions that wait for room, first come first served over all workers
+    ending   the ways out of a session
+    relay    bytes, ends of stream and resets, between a client and its endpoint
+    connect  from the pool to an endpoint that has answered
+    opening  what a client says first: a PROXY header, a ClientHello
+    accept   new clients
+    session  what an event or a deadline means in each state
     engine   the Python surface: Engine.step() drains a batch of events without the GIL
 
 Laws

@@ -27,9 +27,12 @@ slow_bounds_us = SLOW_US
 FAST_BOUNDS_S = tuple([FAST_US[i] / 1e6 for i in range(BOUNDS)])
 SLOW_BOUNDS_S = tuple([SLOW_US[i] / 1e6 for i in range(BOUNDS)])
 FAILURE_NAMES = ("refused", "timeout", "unreachable", "reset", "local")
+WOULD_REFUSE_NAMES = ("refused_acl", "refused_rate", "refused_limit")
 REASON_NAMES = (
-    "done", "client_reset", "endpoint_reset", "connect_failed", "no_endpoint", "refused_limit",
-    "idle_timeout", "half_close_timeout", "drained", "endpoint_down", "operator", "shutdown", "lb_error",
+    "done", "client_reset", "endpoint_reset", "client_vanished", "endpoint_vanished", "connect_failed",
+    "no_endpoint", "refused_acl", "refused_rate", "refused_limit", "queue_timeout", "bad_proxy_header",
+    "routing_timeout", "idle_timeout", "half_close_timeout", "lifetime", "drained", "endpoint_down",
+    "operator", "shutdown", "lb_error",
 )
 BOUNDS_MAX = {
     "workers": WORKERS_MAX, "endpoints": ENDPOINTS_MAX, "listeners": LISTENERS_MAX, "pools": POOLS_MAX,
@@ -51,10 +54,18 @@ cdef uint64_t lay_out(board_t* board, char* base, uint32_t workers) noexcept nog
     at = paged(at + WORKERS_MAX * sizeof(worker_cell_t))
     board.cursors = <uint64_t*>(base + at)
     at = paged(at + POOLS_MAX * 64)
+    board.rates = <uint64_t*>(base + at)
+    at = paged(at + LISTENERS_MAX * 64)
+    board.source_rates = <source_rate_t*>(base + at)
+    at = paged(at + SOURCES_MAX * sizeof(source_rate_t))
     board.listener_open = <uint32_t*>(base + at)
-    at = paged(at + LISTENERS_MAX * WORKERS_MAX * sizeof(uint32_t))
+    at = paged(at + <uint64_t>workers * LISTENERS_MAX * sizeof(uint32_t))
     board.endpoint_open = <uint32_t*>(base + at)
-    at = paged(at + ENDPOINTS_MAX * WORKERS_MAX * sizeof(uint32_t))
+    at = paged(at + <uint64_t>workers * ENDPOINTS_MAX * sizeof(uint32_t))
+    board.pools = <pool_cell_t*>(base + at)
+    at = paged(at + <uint64_t>workers * POOLS_MAX * sizeof(pool_cell_t))
+    board.sources = <source_cell_t*>(base + at)
+    at = paged(at + <uint64_t>workers * SOURCES_MAX * sizeof(source_cell_t))
     board.listeners = <listener_cell_t*>(base + at)
     at = paged(at + <uint64_t>workers * LISTENERS_MAX * sizeof(listener_cell_t))
     board.endpoints = <endpoint_cell_t*>(base + at)
@@ -164,7 +175,7 @@ cdef class BoardMap:
                 failures, plain(&total.connect), plain(&total.first_byte))
 
     def listener(self, uint32_t number) -> tuple:
-        """open, total, closed by reason, (session counts, sum_us)."""
+        """open, total, closed by reason, would-be refusals, untracked sources, (session counts, sum_us)."""
         cdef listener_cell_t* cell
         cdef listener_cell_t total
         cdef uint32_t worker
@@ -176,17 +187,40 @@ cdef class BoardMap:
             total.sessions_total += cell.sessions_total
             for i in range(REASONS):
                 total.closed[i] += cell.closed[i]
+            for i in range(WOULD_REFUSE):
+                total.would_refuse[i] += cell.would_refuse[i]
+            total.sources_untracked += cell.sources_untracked
             add(&total.session, &cell.session)
         closed = [total.closed[i] for i in range(REASONS)]
-        return (listener_open(&self.board, number), total.sessions_total, closed, plain(&total.session))
+        would_refuse = [total.would_refuse[i] for i in range(WOULD_REFUSE)]
+        return (listener_open(&self.board, number), total.sessions_total, closed, would_refuse,
+                total.sources_untracked, plain(&total.session))
+
+    def pool(self, uint32_t number) -> tuple:
+        """open, queued, queued_total, retries_total, retries_refused_total."""
+        cdef pool_cell_t* cell
+        cdef pool_cell_t total
+        cdef uint32_t worker
+        check(number, POOLS_MAX)
+        memset(&total, 0, sizeof(total))
+        for worker in range(self.board.count):
+            cell = &self.board.pools[<size_t>worker * POOLS_MAX + number]
+            total.sessions_open += cell.sessions_open
+            total.queued += cell.queued
+            total.queued_total += cell.queued_total
+            total.retries_total += cell.retries_total
+            total.retries_refused_total += cell.retries_refused_total
+        return (total.sessions_open, total.queued, total.queued_total, total.retries_total,
+                total.retries_refused_total)
 
     def worker(self, uint32_t index) -> tuple:
-        """open, paused, dropped, heartbeat_ns, steps, (lag counts, sum_us)."""
+        """open, paused, dropped, sampled out, starved, heartbeat_ns, steps, (lag counts, sum_us)."""
         cdef worker_cell_t* cell
         check(index, self.board.count)
         cell = &self.board.workers[index]
-        return (cell.sessions_open, cell.accept_paused_total, cell.access_dropped_total, cell.heartbeat_ns,
-                cell.steps_total, plain(&cell.lag))
+        return (cell.sessions_open, cell.accept_paused_total, cell.access_dropped_total,
+                cell.access_sampled_out_total, cell.starved_total, cell.heartbeat_ns, cell.steps_total,
+                plain(&cell.lag))
 
     def forget_worker(self, uint32_t index) -> None:
         """A dead worker's gauges go to 0; its counters stay, and its successor counts on."""
@@ -195,24 +229,38 @@ cdef class BoardMap:
         self.board.workers[index].sessions_open = 0
         self.board.workers[index].heartbeat_ns = 0
         for i in range(self.board.header.endpoints_high):
-            self.board.endpoint_open[i * WORKERS_MAX + index] = 0
+            self.board.endpoint_open[<size_t>index * ENDPOINTS_MAX + i] = 0
         for i in range(self.board.header.listeners_high):
-            self.board.listener_open[i * WORKERS_MAX + index] = 0
+            self.board.listener_open[<size_t>index * LISTENERS_MAX + i] = 0
+        for i in range(self.board.header.pools_high):
+            self.board.pools[<size_t>index * POOLS_MAX + i].sessions_open = 0
+            self.board.pools[<size_t>index * POOLS_MAX + i].queued = 0
+            self.board.pools[<size_t>index * POOLS_MAX + i].queue_head = 0
+        # Pages that were never touched stay so: what is given back reads as zeros.
+        madvise(&self.board.sources[<size_t>index * SOURCES_MAX], SOURCES_MAX * sizeof(source_cell_t),
+                MADV_REMOVE)
 
     def forget_endpoint(self, uint32_t number) -> None:
         """All counts of an id to 0, before another endpoint gets it. No worker uses it any more."""
         cdef uint32_t worker
         check(number, ENDPOINTS_MAX)
         for worker in range(self.board.count):
-            self.board.endpoint_open[number * WORKERS_MAX + worker] = 0
+            self.board.endpoint_open[<size_t>worker * ENDPOINTS_MAX + number] = 0
             memset(&self.board.endpoints[<size_t>worker * ENDPOINTS_MAX + number], 0, sizeof(endpoint_cell_t))
 
     def forget_listener(self, uint32_t number) -> None:
         cdef uint32_t worker
         check(number, LISTENERS_MAX)
         for worker in range(self.board.count):
-            self.board.listener_open[number * WORKERS_MAX + worker] = 0
+            self.board.listener_open[<size_t>worker * LISTENERS_MAX + number] = 0
             memset(&self.board.listeners[<size_t>worker * LISTENERS_MAX + number], 0, sizeof(listener_cell_t))
+        self.board.rates[number * 8] = 0
+
+    def forget_pool(self, uint32_t number) -> None:
+        cdef uint32_t worker
+        check(number, POOLS_MAX)
+        for worker in range(self.board.count):
+            memset(&self.board.pools[<size_t>worker * POOLS_MAX + number], 0, sizeof(pool_cell_t))
 
 
 cdef int check(uint32_t number, uint32_t count) except -1:

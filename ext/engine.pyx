@@ -8,16 +8,20 @@ read too. One timerfd in the epoll set drives the wheel; it is edge-triggered, s
 import os
 
 from libc.stdint cimport int64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
+from lb._ext.accept cimport resume_paused, welcome
 from lb._ext.board cimport (
-    ENDPOINTS_MAX, FAILURES, LISTENERS_MAX, POOLS_MAX, REASON_SHUTDOWN,
+    ENDPOINTS_MAX, FAILURES, LISTENERS_MAX, POOLS_MAX, REASON_SHUTDOWN, SOURCES_MAX,
     fast_bounds_us, map_board, observe, unmap_board,
 )
+from lb._ext.connect cimport connect_somewhere
+from lb._ext.ending cimport cut
 from lb._ext.linux cimport *
-from lb._ext.relay cimport cut, go_on, on_deadline, on_event, resume_paused, welcome
+from lb._ext.queue cimport next_served
 from lb._ext.ring cimport map_ring, unmap_ring
+from lb._ext.session cimport go_on, on_deadline, on_event
 from lb._ext.slab cimport free_spares, give_slot
 from lb._ext.state cimport *
 from lb._ext.table cimport map_table, table_t, unmap_table
@@ -31,6 +35,8 @@ cdef enum:
     FULL_BATCHES_MAX = 1024     # 65536 events: then deadlines are met in a flood too
     SCAN_MAX = 4096             # slots looked at per close_some()
     CUTS_MAX = 256              # sessions cut per close_some()
+    QUEUES_EVERY_MS = 1
+    SERVED_MAX = 64             # queued sessions per turn
     MARK_LISTENING = 0xFFFFFFFF  # in the upper half of an event's data, where sessions have a generation
     MARK_TIMER = 0xFFFFFFFE
 
@@ -68,13 +74,23 @@ cdef class Engine:
         e.cell = &e.board.workers[worker]
         e.endpoints = e.board.endpoints + <size_t>worker * ENDPOINTS_MAX
         e.listeners = e.board.listeners + <size_t>worker * LISTENERS_MAX
+        e.pools = e.board.pools + <size_t>worker * POOLS_MAX
+        e.sources = e.board.sources + <size_t>worker * SOURCES_MAX
+        e.open = e.board.endpoint_open + <size_t>worker * ENDPOINTS_MAX
+        e.listener_open = e.board.listener_open + <size_t>worker * LISTENERS_MAX
         e.failures = <uint32_t*>calloc(ENDPOINTS_MAX * FAILURES, sizeof(uint32_t))
         e.failed = <uint32_t*>calloc(ENDPOINTS_MAX, sizeof(uint32_t))
+        e.queue_first = <uint32_t*>malloc(POOLS_MAX * sizeof(uint32_t))
+        e.queue_last = <uint32_t*>malloc(POOLS_MAX * sizeof(uint32_t))
+        e.retrying = <uint32_t*>calloc(POOLS_MAX, sizeof(uint32_t))
         e.slots_max = min(sessions_max, <uint32_t>SESSIONS_MAX)
         e.slots = <session_t*>mmap(NULL, e.slots_max * sizeof(session_t), PROT_READ | PROT_WRITE,
                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-        if e.failures == NULL or e.failed == NULL or e.slots == <session_t*>MAP_FAILED:
+        if (e.failures == NULL or e.failed == NULL or e.queue_first == NULL or e.queue_last == NULL
+                or e.retrying == NULL or e.slots == <session_t*>MAP_FAILED):
             raise MemoryError
+        memset(e.queue_first, 0xFF, POOLS_MAX * sizeof(uint32_t))
+        memset(e.queue_last, 0xFF, POOLS_MAX * sizeof(uint32_t))
         e.slots_free = e.ready_first = e.ready_last = NONE
         e.random = <uint32_t>(<uint64_t>2654435769 * <uint64_t>(worker + 1) ^ clock_ns(CLOCK_MONOTONIC)) | 1
         read_clock(e)
@@ -104,7 +120,10 @@ cdef class Engine:
         e.slots = NULL
         free(e.failures)
         free(e.failed)
-        e.failures = e.failed = NULL
+        free(e.queue_first)
+        free(e.queue_last)
+        free(e.retrying)
+        e.failures = e.failed = e.queue_first = e.queue_last = e.retrying = NULL
         e.failed_count = 0
         unmap_table(&e.table)
         unmap_ring(e.ring)
@@ -155,6 +174,7 @@ cdef class Engine:
             self.e.board.header.endpoints_high, table.header.endpoints_count)
         self.e.board.header.listeners_high = max(
             self.e.board.header.listeners_high, table.header.listeners_count)
+        self.e.board.header.pools_high = max(self.e.board.header.pools_high, table.header.pools_count)
         self.e.room_made = True
         return table.header.generation
 
@@ -239,6 +259,9 @@ cdef class Engine:
             "descriptors": self.e.descriptors_open,
             "blocks": self.e.blocks_used,
             "pipes": self.e.pipes_used,
+            "details": self.e.details_used,
+            "deadlines": self.e.deadlines_set,
+            "queued": self.e.queued_count,
         }
 
     @staticmethod
@@ -306,6 +329,8 @@ cdef int step(engine_t* e) noexcept nogil:
             run_due(e)
         else:  # a deadline is judged after the events that came before it
             e.full_batches += 1
+        if e.queued_count and (e.room_made or e.now_ms >= e.queues_due_ms):
+            serve_queues(e)
         if e.paused_count and (e.room_made or e.now_ms >= e.resume_ms):
             resume_paused(e)
         if count < FEW_EVENTS:
@@ -345,11 +370,23 @@ cdef void run_ready(engine_t* e) noexcept nogil:
         e.ready_first = s.next_ready
         if e.ready_first == NONE:
             e.ready_last = NONE
-        s.queued, s.next_ready = 0, NONE
+        s.ready, s.next_ready = 0, NONE
         if s.state == FREE:
             give_slot(e, s)
         else:
             go_on(e, s)
+
+
+cdef void serve_queues(engine_t* e) noexcept nogil:
+    """Those whose turn it is, a bounded number; what other workers freed is seen within QUEUES_EVERY_MS."""
+    cdef session_t* s
+    cdef int _
+    e.queues_due_ms = e.now_ms + QUEUES_EVERY_MS
+    for _ in range(SERVED_MAX):
+        s = next_served(e)
+        if s == NULL:
+            return
+        connect_somewhere(e, s)
 
 
 cdef void run_due(engine_t* e) noexcept nogil:
@@ -369,6 +406,8 @@ cdef void arm_timer(engine_t* e) noexcept nogil:
     cdef uint64_t at_ms = next_turn_ms(e)
     if e.paused_count:
         at_ms = min(at_ms, e.resume_ms)
+    if e.queued_count:
+        at_ms = min(at_ms, e.queues_due_ms)
     if at_ms >= e.wheel.armed_ms:
         return
     e.wheel.armed_ms = at_ms

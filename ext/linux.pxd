@@ -64,6 +64,7 @@ cdef extern from "fcntl.h" nogil:
 
 cdef extern from "sys/mman.h" nogil:
     enum:
+        MADV_REMOVE
         MAP_ANONYMOUS
         MAP_NORESERVE
         MAP_PRIVATE
@@ -75,6 +76,7 @@ cdef extern from "sys/mman.h" nogil:
     void* MAP_FAILED
     void* mmap(void* address, size_t size, int protection, int flags, int fd, long offset)
     int munmap(void* address, size_t size)
+    int madvise(void* address, size_t size, int advice)
 
 cdef extern from "sys/stat.h" nogil:
     cdef struct stat_t "stat":
@@ -123,8 +125,10 @@ cdef extern from "sys/socket.h" nogil:
     enum:
         AF_INET
         AF_INET6
+        AF_UNIX
         MSG_MORE
         MSG_NOSIGNAL
+        MSG_PEEK
         SHUT_WR
         SOCK_CLOEXEC
         SOCK_NONBLOCK
@@ -150,6 +154,11 @@ cdef extern from "sys/socket.h" nogil:
     ssize_t send(int fd, const void* data, size_t size, int flags)
     int shutdown(int fd, int how)
 
+cdef extern from "sys/un.h" nogil:
+    cdef struct sockaddr_un:
+        unsigned short sun_family
+        char sun_path[108]
+
 cdef extern from "netinet/in.h" nogil:
     enum:
         IPPROTO_TCP
@@ -169,6 +178,9 @@ cdef extern from "netinet/in.h" nogil:
         uint32_t sin6_scope_id
     uint16_t htons(uint16_t value)
     uint16_t ntohs(uint16_t value)
+
+    uint32_t htonl(uint32_t value)
+    uint32_t ntohl(uint32_t value)
 
 cdef extern from "arpa/inet.h" nogil:
     enum:
@@ -199,6 +211,8 @@ cdef extern from *:
     #define lb_load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
     #define lb_store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
     #define lb_count(p) __atomic_fetch_add((p), 1, __ATOMIC_RELAXED)
+    #define lb_swap_if(p, e, v) \
+        __atomic_compare_exchange_n((p), (e), (v), 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
     #define lb_lowest_bit(x) __builtin_ctzll(x)
     #define lb_highest_bit(x) (63 - __builtin_clzll(x))
     #define lb_unlikely(x) __builtin_expect(!!(x), 0)
@@ -206,15 +220,21 @@ cdef extern from *:
     uint64_t load_acquire "lb_load"(uint64_t* place) nogil
     void store_release "lb_store"(uint64_t* place, uint64_t value) nogil
     uint64_t fetch_and_count "lb_count"(uint64_t* place) nogil
+    bint swap_if "lb_swap_if"(uint64_t* place, uint64_t* expected, uint64_t value) nogil
     int lowest_bit "lb_lowest_bit"(uint64_t bits) nogil
     int highest_bit "lb_highest_bit"(uint64_t bits) nogil
     bint unlikely "lb_unlikely"(bint condition) nogil
 
 cdef union address_t:
-    # The two families that a socket of ours can have; `any.sa_family` tells which.
+    # A client's or our own; `any.sa_family` tells which. Of a unix socket only the family is kept.
     sockaddr any
     sockaddr_in v4
     sockaddr_in6 v6
+
+cdef union place_t:
+    # Where to connect to.
+    address_t ip
+    sockaddr_un file
 
 
 cdef inline uint64_t clock_ns(int clock) noexcept nogil:
@@ -225,3 +245,7 @@ cdef inline uint64_t clock_ns(int clock) noexcept nogil:
 
 cdef inline socklen_t address_size(const address_t* address) noexcept nogil:
     return sizeof(sockaddr_in6) if address.any.sa_family == AF_INET6 else sizeof(sockaddr_in)
+
+
+cdef inline socklen_t place_size(const place_t* place) noexcept nogil:
+    return sizeof(sockaddr_un) if place.ip.any.sa_family == AF_UNIX else address_size(&place.ip)

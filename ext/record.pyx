@@ -30,8 +30,10 @@ cdef enum:
 
 cdef const char* REASON_WORDS[REASONS]
 REASON_WORDS[:] = [
-    "done", "client_reset", "endpoint_reset", "connect_failed", "no_endpoint", "refused_limit",
-    "idle_timeout", "half_close_timeout", "drained", "endpoint_down", "operator", "shutdown", "lb_error",
+    "done", "client_reset", "endpoint_reset", "client_vanished", "endpoint_vanished", "connect_failed",
+    "no_endpoint", "refused_acl", "refused_rate", "refused_limit", "queue_timeout", "bad_proxy_header",
+    "routing_timeout", "idle_timeout", "half_close_timeout", "lifetime", "drained", "endpoint_down",
+    "operator", "shutdown", "lb_error",
 ]
 cdef const char* CLOSER_WORDS[3]
 CLOSER_WORDS[:] = ["client", "endpoint", "lb"]

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Slots in one reserved stretch of memory, the lowest used first; blocks and pipes in free lists.
+"""Slots in one reserved stretch of memory, the lowest used first; blocks, pipes and details in free lists.
 
-Spare blocks and pipes are kept for the next that needs one, up to a bound: a flood leaves little behind.
+Spare ones are kept for the next that needs one, up to a bound: a flood leaves little behind.
 """
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -12,6 +12,7 @@ from lb._ext.state cimport *
 cdef enum:
     SPARE_BLOCKS_MAX = 256      # 4 MiB
     SPARE_PIPES_MAX = 64
+    SPARE_DETAILS_MAX = 1024    # 360 KiB
 
 
 cdef session_t* take_slot(engine_t* e) noexcept nogil:
@@ -31,7 +32,7 @@ cdef session_t* take_slot(engine_t* e) noexcept nogil:
     memset(s, 0, sizeof(session_t))
     s.index, s.generation = index, generation
     s.side[CLIENT].fd = s.side[UPSTREAM].fd = -1
-    s.endpoint = s.next_ready = s.wheel_place = NONE
+    s.endpoint = s.next_ready = s.wheel_place = s.source = s.pool = s.queue_next = s.queue_prev = NONE
     e.slots_used += 1
     return s
 
@@ -103,7 +104,31 @@ cdef void close_pipe(engine_t* e, pipe_t* pipe) noexcept nogil:
     e.pipes_made -= 1
 
 
+cdef details_t* take_details(engine_t* e) noexcept nogil:
+    cdef details_t* details = e.details_free
+    if details != NULL:
+        e.details_free = details.next
+    else:
+        details = <details_t*>malloc(sizeof(details_t))
+        if details == NULL:
+            return NULL
+        e.details_made += 1
+    e.details_used += 1
+    memset(details, 0, sizeof(details_t))
+    return details
+
+
+cdef void give_details(engine_t* e, details_t* details) noexcept nogil:
+    e.details_used -= 1
+    if e.details_made - e.details_used > SPARE_DETAILS_MAX:
+        free(details)
+        e.details_made -= 1
+        return
+    details.next, e.details_free = e.details_free, details
+
+
 cdef void free_spares(engine_t* e) noexcept nogil:
+    cdef details_t* details
     cdef block_t* block
     cdef pipe_t* pipe
     while e.blocks_free != NULL:
@@ -111,6 +136,11 @@ cdef void free_spares(engine_t* e) noexcept nogil:
         e.blocks_free = block.next
         free(block)
         e.blocks_made -= 1
+    while e.details_free != NULL:
+        details = e.details_free
+        e.details_free = details.next
+        free(details)
+        e.details_made -= 1
     while e.pipes_free != NULL:
         pipe = e.pipes_free
         e.pipes_free = pipe.next

@@ -1,13 +1,16 @@
 # cython: language_level=3
 """What the data path of one worker owns. All of it belongs to the engine and dies with it.
 
-A session is a slot; a slot has two sides, client and upstream, each one socket. Bytes that a side refused are
-kept with that side: in a block (copied) or in a pipe (spliced), never in both. Links between slots are slot
-numbers, NONE for none.
+A session is a slot; a slot has two sides, client and upstream, each one socket. Bytes that a side refused
+are kept with that side: in a block (copied) or in a pipe (spliced), never in both. What few sessions have (a
+PROXY header's addresses, a server name) is in details, so that a slot stays small. Links between slots are
+slot numbers, NONE for none.
 """
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from lb._ext.board cimport board_t, endpoint_cell_t, listener_cell_t, worker_cell_t
+from lb._ext.board cimport (
+    board_t, endpoint_cell_t, listener_cell_t, pool_cell_t, source_cell_t, worker_cell_t,
+)
 from lb._ext.linux cimport address_t, epoll_event
 from lb._ext.ring cimport ring_t
 from lb._ext.table cimport ATTEMPTS_MAX, table_t
@@ -23,6 +26,8 @@ cdef enum:
     STEP_BYTES = 1 << 20        # per batch of events, and per round of the ready list: some 300 µs each
     EXPIRIES_MAX = 64           # per turn
     LISTENINGS_MAX = 4096       # listening sockets of one worker
+    NAME_BYTES_MAX = 255        # of a server name: RFC 1035
+    TLVS_BYTES_MAX = 1024       # of a PROXY header, kept to be handed on
 
 # ---- One side of a session --------------------------------------------------------------------------
 
@@ -57,10 +62,29 @@ cdef struct side_t:
     block_t* kept               # owned; NULL: none
     pipe_t* pipe                # owned; NULL: none
 
+# ---- What few sessions have -------------------------------------------------------------------------
+
+cdef struct details_t:
+    details_t* next             # in the free list
+    address_t peer              # who connected, where a PROXY header named another client; family 0: nobody
+    address_t destination       # where that client had connected to; family 0: not known
+    uint8_t name_size
+    char name[NAME_BYTES_MAX]   # the server name of its ClientHello, or of the header
+
+cdef struct opening_t:
+    # What is handed on to the endpoint. Lies in a block, which is given back once that was done.
+    uint32_t alpn_size
+    uint32_t unique_id_size
+    char alpn[256]
+    char unique_id[128]
+
 # ---- A session --------------------------------------------------------------------------------------
 
 cdef enum:
     FREE
+    OPENING                     # what the client says first is awaited: a PROXY header, a ClientHello
+    QUEUED                      # every endpoint is full; it waits for room, in its pool's queue
+    STARVED                     # it waits for a descriptor, a port or memory of ours, and is tried again
     CONNECTING                  # an upstream socket is being connected
     RELAYING
     LINGERING                   # one side is gone; the other is closed once it acknowledged what it was sent
@@ -86,11 +110,19 @@ cdef struct session_t:
     uint32_t tried[ATTEMPTS_MAX]  # endpoint ids, in order
     uint8_t linger_side
     uint8_t linger_reset        # end it by a reset, rather than orderly
-    uint8_t queued              # it is on the ready list
+    uint8_t ready               # it is on the ready list
     uint8_t acknowledges_late   # the handshake's last acknowledgement rides on the first bytes
     uint8_t settled             # what a long life needs was done (keepalive towards the endpoint)
-    uint8_t counted             # among the endpoint's open ones
+    uint8_t counted             # among the endpoint's and the pool's open ones
+    uint8_t opens               # OPEN_..., still to be read
+    uint8_t retrying            # counted among its pool's further attempts
+    uint8_t hashed              # `hash` is known
+    uint8_t unused[4]
     uint32_t next_ready
+    uint32_t queue_next
+    uint32_t queue_prev
+    uint32_t source             # its cell among this worker's sources; NONE: not counted there
+    uint32_t pool               # id; in whose counts and queue it is
     uint32_t listener           # ids
     uint32_t endpoint           # NONE: none was connected, none is being connected
     uint32_t idle_ms
@@ -103,13 +135,21 @@ cdef struct session_t:
     uint64_t deadline_ms        # for which it is in the wheel
     uint64_t active_ms          # when bytes last moved
     uint64_t linger_until_ms
+    uint64_t age_until_ms       # 0: no bound
+    uint64_t paced_ns[2]        # by source side: when its token bucket is full again
+    uint32_t suspect_ms[2]      # by side: since when its peer may have vanished (the low half); 0: not
+    uint64_t hash               # of the client, for hashing policies
+    uint64_t ticket             # in its pool's queue
+    uint64_t queued_ns          # spent waiting for room
+    details_t* details          # owned; NULL: none
+    block_t* opening            # owned, an opening_t; NULL: none
     uint64_t accepted_ns
     uint64_t connect_from_ns    # of the present attempt
     uint64_t connected_ns       # 0: not yet
     uint64_t first_byte_ns      # 0: not yet
     uint64_t bytes_in
     uint64_t bytes_out
-    address_t client            # as accept() gave it
+    address_t client            # as accept() gave it, or as a PROXY header says
     address_t local             # these two are asked for when a record needs them; family 0: not known
     address_t upstream
 
@@ -145,6 +185,10 @@ cdef struct engine_t:
     worker_cell_t* cell         # this worker's cells
     endpoint_cell_t* endpoints
     listener_cell_t* listeners
+    pool_cell_t* pools
+    source_cell_t* sources
+    uint32_t* open              # [endpoint]: this worker's column
+    uint32_t* listener_open     # [listener]: likewise
     ring_t* ring                # NULL: no access log
     wheel_t wheel
     # slots
@@ -157,15 +201,25 @@ cdef struct engine_t:
     # ready list: sessions that a limit stopped though they could go on
     uint32_t ready_first
     uint32_t ready_last
-    # blocks and pipes
+    # queues: sessions that wait for room, by pool, oldest first
+    uint32_t* queue_first       # [pool]; owned
+    uint32_t* queue_last        # [pool]; owned
+    uint32_t queued_count       # in all of them
+    uint64_t queues_due_ms      # when they are looked at next, for room that other workers made
+    uint32_t* retrying          # [pool]: sessions on a further attempt; owned
+    # blocks, pipes, details
     block_t* blocks_free
     pipe_t* pipes_free
+    details_t* details_free
+    uint32_t details_made
+    uint32_t details_used
     uint32_t blocks_made
     uint32_t blocks_used
     uint32_t pipes_made
     uint32_t pipes_used
     uint32_t pipes_max
     uint32_t descriptors_open   # of sessions
+    uint32_t deadlines_set      # entries of the wheel
     # accepting
     listening_t listenings[LISTENINGS_MAX]
     uint32_t listenings_high
@@ -177,6 +231,10 @@ cdef struct engine_t:
     uint32_t* failed            # endpoint ids; owned
     uint32_t failed_count
     uint32_t random
+    # sampling of the access log
+    uint64_t log_second
+    uint32_t log_count          # lines of this second, written or not
+    uint32_t log_before         # of the second before
     uint32_t full_batches       # in a row: more events may be waiting
     uint64_t moved_bytes        # sent to any side, ever
     uint64_t moved_until        # then whoever has an event waits on the ready list for the next step

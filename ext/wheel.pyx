@@ -52,6 +52,7 @@ cdef void clear_deadline(engine_t* e, session_t* s) noexcept nogil:
     cdef uint32_t place = s.wheel_place
     if place == NONE:
         return
+    e.deadlines_set -= 1
     if s.wheel_prev != NONE:
         e.slots[s.wheel_prev].wheel_next = s.wheel_next
     else:
@@ -65,6 +66,7 @@ cdef void clear_deadline(engine_t* e, session_t* s) noexcept nogil:
 
 cdef void link(engine_t* e, session_t* s, uint32_t place) noexcept nogil:
     cdef uint32_t head = e.wheel.heads[place]
+    e.deadlines_set += 1
     s.wheel_place, s.wheel_prev, s.wheel_next = place, NONE, head
     if head != NONE:
         e.slots[head].wheel_prev = s.index
@@ -106,6 +108,7 @@ cdef void put_back(engine_t* e, uint32_t first) noexcept nogil:
         s = &e.slots[first]
         first = s.wheel_next
         s.wheel_place = NONE
+        e.deadlines_set -= 1
         set_deadline(e, s, s.deadline_ms)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lb.model.address import Address
+from lb.model.address import SocketAddress
 from lb.model.cause import Reason
 from lb.model.check import Check
 from lb.model.endpoint import EndpointKey
@@ -25,7 +25,7 @@ class StartProbe:
 
     probe: int
     key: EndpointKey
-    address: Address
+    address: SocketAddress
     check: Check
 
 

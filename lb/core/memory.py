@@ -23,7 +23,7 @@ from lb.core.commands import Command, Emit
 from lb.core.draft import Draft
 from lb.core.ids import Ids
 from lb.core.state import EndpointState, ListenerState, PoolState
-from lb.model.address import Address
+from lb.model.address import SocketAddress
 from lb.model.cause import Cause
 from lb.model.config import Config
 from lb.model.endpoint import EndpointKey
@@ -39,7 +39,7 @@ class Memory:
 
         self.endpoints: dict[int, EndpointState] = {}  # every one that holds an id
         self.live: dict[EndpointKey, EndpointState] = {}  # those of the configuration
-        self.leaving: dict[tuple[EndpointKey, Address], EndpointState] = {}  # removed, with an id
+        self.leaving: dict[tuple[EndpointKey, SocketAddress], EndpointState] = {}  # removed, with an id
         self.pools: dict[str, PoolState] = {}
         self.listeners: dict[str, ListenerState] = {}
         self.endpoint_ids, self.pool_ids, self.listener_ids = Ids(), Ids(), Ids()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lb.core.state import EndpointState
-from lb.model.address import Address
+from lb.model.address import SocketAddress
 from lb.model.check import Check, ProbeResult
 from lb.model.endpoint import Admin, EndpointKey, Health
 
@@ -24,7 +24,7 @@ class EndpointView:
 
     id: int
     key: EndpointKey
-    address: Address
+    address: SocketAddress
     health: Health
     admin: Admin
     eligible: bool

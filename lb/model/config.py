@@ -40,8 +40,8 @@ class AdminPlane:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """`access`: "stdout", "off", or a path. `access_rate_max`: lines per second, over all workers, past which a
-    sample is written and the rest is counted; 0: every session has its line."""
+    """`access`: "stdout", "off", or a path. `access_rate_max`: lines per second, over all workers, past
+    which a sample is written and the rest is counted; 0: every session has its line."""
 
     level: str = "info"
     format: str = "text"

@@ -11,9 +11,9 @@ from lb.model.networks import Networks
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """`routing_s`: from accept until the pool is known, absolute: a PROXY header or a ClientHello that comes in
-    single bytes does not extend it. `half_close_s` replaces `idle_s` once one direction has ended; 0 ends the
-    session with it."""
+    """`routing_s`: from accept until the pool is known, absolute: a PROXY header or a ClientHello that comes
+    in single bytes does not extend it. `half_close_s` replaces `idle_s` once one direction has ended; 0 ends
+    the session with it."""
 
     routing_s: float = 5.0
     idle_s: float = 600.0
@@ -33,11 +33,12 @@ class Keepalive:
 
 @dataclass(frozen=True, slots=True)
 class TcpOptions:
-    """`keepalive` None: off. It and `user_timeout_s` hold for both sides of a session; the rest are options of
-    the listening sockets, which accepted ones inherit. None or False: left as the kernel has it.
+    """`keepalive` None: off. It and `user_timeout_s` hold for both sides of a session; the rest are options
+    of the listening sockets, which accepted ones inherit. None or False: left as the kernel has it.
 
     `user_timeout_s`: what was sent and is not acknowledged for so long means that the peer has vanished; a
-    peer that lives and does not read is not one (0: off). `netns`: the name of a network namespace, or a path.
+    peer that lives and does not read is not one (0: off). `netns`: the name of a network namespace, or a
+    path.
     """
 
     backlog: int = 4096
@@ -74,8 +75,8 @@ class RefuseBy(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """`sessions_max`, `rate_max` and the like: 0 is no limit. Rates are new sessions per second; a source is an
-    IPv4 address or the /64 of an IPv6 one. `upload_max`, `download_max`: bytes per second and session.
+    """`sessions_max`, `rate_max` and the like: 0 is no limit. Rates are new sessions per second; a source is
+    an IPv4 address or the /64 of an IPv6 one. `upload_max`, `download_max`: bytes per second and session.
 
     A session is served if its client is in `allow` (None: everybody is) and not in `deny`. `accept_proxy`:
     whose connections must begin with a PROXY header; one from anybody else is refused. `dry_run`: limits and

@@ -34,8 +34,8 @@ class HashOn(Enum):
 class ConnectRule:
     """`timeout_s` is above the first retransmission of a SYN (1 s). `attempts_max` includes the first.
 
-    `retry_budget_percent`: sessions on a further attempt, as a share of the pool's open ones (Envoy's rule and
-    default). `source`: hosts to connect from, each in turn; empty: what the kernel chooses.
+    `retry_budget_percent`: sessions on a further attempt, as a share of the pool's open ones (Envoy's rule
+    and default). `source`: hosts to connect from, each in turn; empty: what the kernel chooses.
     """
 
     timeout_s: float = 1.2
@@ -46,9 +46,9 @@ class ConnectRule:
 
 @dataclass(frozen=True, slots=True)
 class HashRule:
-    """For source_hash and maglev. `table`: slots of Maglev's table, a prime number (65537: the paper's, Envoy's
-    and Katran's). `bound_percent`: no endpoint gets more than this share of the average load; 0: no bound.
-    `key`: a secret, so that clients cannot aim at an endpoint; instances with one key agree.
+    """For source_hash and maglev. `table`: slots of Maglev's table, a prime number (65537: the paper's,
+    Envoy's and Katran's). `bound_percent`: no endpoint gets more than this share of the average load; 0: no
+    bound. `key`: a secret, so that clients cannot aim at an endpoint; instances with one key agree.
     """
 
     on: HashOn = HashOn.SOURCE_IP

@@ -29,8 +29,8 @@ class EndpointLine:
 
 @dataclass(frozen=True, slots=True)
 class HashTable:
-    """What a hashing policy looks up. `members` are (endpoint id, name, weight), in order of the names, and all
-    that could be eligible by their weight: health moves the sessions of an endpoint, not the table.
+    """What a hashing policy looks up. `members` are (endpoint id, name, weight), in order of the names, and
+    all that could be eligible by their weight: health moves the sessions of an endpoint, not the table.
 
     `size` 0: not Maglev's table but one entry per unit of weight. `key`: 16 bytes.
     """
@@ -44,8 +44,8 @@ class HashTable:
 
 @dataclass(frozen=True, slots=True)
 class PoolLine:
-    """`eligible`: endpoint ids. `schedule`: endpoint ids in the order that round robin walks, by weight; random
-    policies draw from it. `hash` None: the policy does not hash. `sources`: hosts to connect from."""
+    """`eligible`: endpoint ids. `schedule`: endpoint ids in the order that round robin walks, by weight;
+    random policies draw from it. `hash` None: the policy does not hash. `sources`: hosts to connect from."""
 
     name: str
     policy: Policy

@@ -34,22 +34,39 @@ class EndpointCounts:
 
 @dataclass(frozen=True, slots=True)
 class ListenerCounts:
-    """Over all workers. `refused` and `closed` have every reason, also those that never happened."""
+    """Over all workers. `refused`, `would_refuse` (dry runs) and `closed` have every reason, also those that
+    never happened. `sources_untracked`: sessions whose source was one too many to be counted."""
 
     sessions_open: int
     sessions_total: int
     refused: Mapping[str, int]
+    would_refuse: Mapping[str, int]
     closed: Mapping[str, int]
+    sources_untracked: int
     session_seconds: Histogram
 
 
 @dataclass(frozen=True, slots=True)
+class PoolCounts:
+    """Over all workers. `queued`: sessions that wait for room now."""
+
+    sessions_open: int
+    queued: int
+    queued_total: int
+    retries_total: int
+    retries_refused_total: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerCounts:
-    """`heartbeat_ns` is the CLOCK_MONOTONIC of the worker's last sign of life."""
+    """`heartbeat_ns` is the CLOCK_MONOTONIC of the worker's last sign of life. `starved_total`: sessions that
+    had to wait for a descriptor, a port or memory of ours."""
 
     sessions_open: int
     accept_paused_total: int
     access_dropped_total: int
+    access_sampled_out_total: int
+    starved_total: int
     heartbeat_ns: int
     loop_lag_seconds: Histogram
     steps_total: int

@@ -17,6 +17,7 @@ from lb._ext.board import (
     FAST_BOUNDS_S,
     REASON_NAMES,
     SLOW_BOUNDS_S,
+    WOULD_REFUSE_NAMES,
     BoardMap,
 )
 from lb._ext.engine import FAILURES_SEEN, MORE, Engine
@@ -24,7 +25,7 @@ from lb._ext.ring import RingMap, RingWriter
 from lb._ext.table import LAYOUT_VERSION, TABLE_ATTEMPTS_MAX, compile_table
 from lb.model.cause import Reason
 from lb.model.snapshot import Snapshot
-from lb.shell.counts import EndpointCounts, Histogram, ListenerCounts, WorkerCounts
+from lb.shell.counts import EndpointCounts, Histogram, ListenerCounts, PoolCounts, WorkerCounts
 
 LAYOUT: int = LAYOUT_VERSION
 ENDPOINTS_MAX: int = BOUNDS_MAX["endpoints"]
@@ -33,7 +34,14 @@ POOLS_MAX: int = BOUNDS_MAX["pools"]
 WORKERS_MAX: int = BOUNDS_MAX["workers"]
 ATTEMPTS_MAX: int = TABLE_ATTEMPTS_MAX
 CONNECT_FAILURES: tuple[str, ...] = FAILURE_NAMES
-REFUSALS: tuple[str, ...] = (Reason.NO_ENDPOINT.value, Reason.REFUSED_LIMIT.value)
+REFUSALS: tuple[str, ...] = (
+    Reason.NO_ENDPOINT.value,
+    Reason.REFUSED_ACL.value,
+    Reason.REFUSED_RATE.value,
+    Reason.REFUSED_LIMIT.value,
+    Reason.QUEUE_TIMEOUT.value,
+    Reason.BAD_PROXY_HEADER.value,
+)
 
 ACCESS_MODE = 0o640
 
@@ -80,22 +88,29 @@ class Board:
         )
 
     def listener(self, number: int) -> ListenerCounts:
-        is_open, total, closed, session = self._map.listener(number)
+        is_open, total, closed, would_refuse, untracked, session = self._map.listener(number)
         by_reason: Mapping[str, int] = dict(zip(REASON_NAMES, closed, strict=True))
         return ListenerCounts(
             sessions_open=is_open,
             sessions_total=total,
             refused={reason: by_reason[reason] for reason in REFUSALS},
+            would_refuse=dict(zip(WOULD_REFUSE_NAMES, would_refuse, strict=True)),
             closed=by_reason,
+            sources_untracked=untracked,
             session_seconds=histogram(SLOW_BOUNDS_S, session),
         )
 
+    def pool(self, number: int) -> PoolCounts:
+        return PoolCounts(*self._map.pool(number))
+
     def worker(self, index: int) -> WorkerCounts:
-        is_open, paused, dropped, heartbeat_ns, steps, lag = self._map.worker(index)
+        is_open, paused, dropped, sampled_out, starved, heartbeat_ns, steps, lag = self._map.worker(index)
         return WorkerCounts(
             sessions_open=is_open,
             accept_paused_total=paused,
             access_dropped_total=dropped,
+            access_sampled_out_total=sampled_out,
+            starved_total=starved,
             heartbeat_ns=heartbeat_ns,
             loop_lag_seconds=histogram(FAST_BOUNDS_S, lag),
             steps_total=steps,
@@ -111,6 +126,9 @@ class Board:
 
     def forget_listener(self, number: int) -> None:
         self._map.forget_listener(number)
+
+    def forget_pool(self, number: int) -> None:
+        self._map.forget_pool(number)
 
     def close(self) -> None:
         """Closes the descriptor; counts can still be read."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from lb.model.address import Address
+from lb.model.address import SocketAddress
 from lb.model.check import Check, ProbeResult
 from lb.model.config import Config
 from lb.model.endpoint import Admin, EndpointKey, Health
@@ -25,7 +25,7 @@ class EndpointView(Protocol):
     @property
     def key(self) -> EndpointKey: ...
     @property
-    def address(self) -> Address: ...
+    def address(self) -> SocketAddress: ...
     @property
     def health(self) -> Health: ...
     @property

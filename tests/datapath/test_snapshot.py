@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from conftest import Scene
 
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
-LAYOUT_AT, SIZE_AT, GENERATION_AT, LISTENERS_OFFSET_AT = 8, 12, 16, 40
+LAYOUT_AT, SIZE_AT, GENERATION_AT, LISTENERS_OFFSET_AT = 8, 12, 16, 52
 SOMEWHERE = [("127.0.0.1", 9), ("127.0.0.2", 9)]
 
 
@@ -147,7 +147,7 @@ def test_snapshot_with_a_line_that_no_compiler_writes_is_refused(scene: Scene) -
         (listeners_at + 4, struct.pack("<I", 129), "listener"),  # a name longer than a record has room for
         (listeners_at + 12, struct.pack("<I", 1), "listener"),  # a pool that is not there
         (pools_at + 20, struct.pack("<I", 9), "pool"),  # more attempts than a slot remembers
-        (endpoints_at + 36, struct.pack("<H", socket.AF_UNIX), "endpoint"),
+        (endpoints_at + 44, struct.pack("<H", socket.AF_PACKET), "endpoint"),
     ):
         block = bytearray(good)
         block[at : at + len(value)] = value

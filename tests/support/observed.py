@@ -73,10 +73,10 @@ class FakeBoard:
 
     def listener(self, id: int) -> ListenerCounts:
         closed = {reason.value: 0 for reason in Reason} | {"done": 7}
-        return ListenerCounts(3, 30, {"limit": 2}, closed, SOME)
+        return ListenerCounts(3, 30, {"limit": 2}, {"refused_acl": 1}, closed, 6, SOME)
 
     def worker(self, index: int) -> WorkerCounts:
-        return WorkerCounts(index + 1, 4, 5, 123, SOME, 99)
+        return WorkerCounts(index + 1, 4, 5, 7, 8, 123, SOME, 99)
 
 
 def address(number: int) -> Address:

@@ -62,7 +62,8 @@ def test_draft_of_a_pool_of_least_connections_has_no_schedule() -> None:
 
 def test_draft_of_a_listener_is_in_milliseconds() -> None:
     draft = Draft()
-    rest = {"timeouts": Timeouts(1.5, 0.0, 0.0001), "tcp": TcpOptions(keepalive=Keepalive(3, 2, 1))}
+    timeouts = Timeouts(idle_s=1.5, half_close_s=0.0, reset_linger_s=0.0001)
+    rest = {"timeouts": timeouts, "tcp": TcpOptions(keepalive=Keepalive(3, 2, 1))}
     draft.put_listener(ListenerState(0, Listener("x", (), "web", 9, **rest)), pool_id=2)  # type: ignore[arg-type]
     snapshot = draft.seal(1)
     assert snapshot is not None

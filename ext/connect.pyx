@@ -1,0 +1,138 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Connecting: one attempt after the other, until an endpoint answers or none is left.
+
+Facts
+  1  A failed attempt has cost the client nothing: no byte was read from it. So it is tried again elsewhere.
+  2  A socket must be added to the epoll set after connect(): before it would report HUP.
+  3  Want of a descriptor, a port or memory is ours: no endpoint is charged with it.
+"""
+from lb._ext.board cimport *
+from lb._ext.ending cimport close_side, cut, release, sooner
+from lb._ext.linux cimport *
+from lb._ext.options cimport acknowledge_late, acknowledge_soon, set_upstream
+from lb._ext.pick cimport PICK_FULL, PICK_NONE, pick
+from lb._ext.relay cimport go_on_relaying
+from lb._ext.state cimport *
+from lb._ext.table cimport endpoint_t, pool_t
+from lb._ext.watch cimport watch
+from lb._ext.wheel cimport set_deadline
+
+cdef enum:
+    CONNECTED = FAILURES        # of an attempt: it did not fail
+    UNFINISHED = FAILURES + 1   # of an attempt: the session ended meanwhile
+
+
+cdef void connect_somewhere(engine_t* e, session_t* s) noexcept nogil:
+    """Starts an attempt at the next endpoint; ends the session when none is left."""
+    cdef const pool_t* pool
+    cdef uint32_t endpoint = PICK_NONE
+    if s.listener >= e.table.header.listeners_count or not e.table.listeners[s.listener].present:
+        cut(e, s, REASON_LB_ERROR)  # its line has left before it: the supervisor promised otherwise
+        return
+    s.pool = e.table.listeners[s.listener].pool
+    s.state = CONNECTING
+    pool = &e.table.pools[s.pool]
+    while s.attempts < pool.attempts_max:
+        endpoint = pick(e, pool, s)
+        if endpoint == PICK_NONE or endpoint == PICK_FULL:
+            break
+        hold(e, s, endpoint)
+        if connect_to(e, s, &e.table.endpoints[endpoint]):
+            set_deadline(e, s, e.now_ms + pool.connect_timeout_ms)
+            return
+        attempt_failed(e, s, failure_of(errno))
+    if s.attempts:
+        cut(e, s, REASON_CONNECT_FAILED if blameless(s) else REASON_LB_ERROR)
+    else:
+        cut(e, s, REASON_REFUSED_LIMIT if endpoint == PICK_FULL else REASON_NO_ENDPOINT)
+
+
+cdef bint blameless(const session_t* s) noexcept nogil:
+    """Whether some attempt failed for another reason than ours."""
+    cdef int i
+    for i in range(s.attempts):
+        if s.results[i] != FAILED_LOCAL:
+            return True
+    return False
+
+
+cdef void hold(engine_t* e, session_t* s, uint32_t endpoint) noexcept nogil:
+    s.endpoint, s.counted = endpoint, 1
+    s.tried[s.attempts], s.results[s.attempts] = endpoint, UNFINISHED
+    s.attempts += 1
+    e.open[endpoint] += 1
+    e.pools[s.pool].sessions_open += 1
+
+
+cdef bint connect_to(engine_t* e, session_t* s, const endpoint_t* endpoint) noexcept nogil:
+    """False, with errno set: it failed at once."""
+    cdef int fd = socket(endpoint.address.ip.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    if fd == -1:
+        return False
+    e.descriptors_open += 1
+    s.side[UPSTREAM].fd = fd
+    s.side[UPSTREAM].flags = 0
+    set_upstream(fd)
+    s.connect_from_ns = e.now_ns
+    s.acknowledges_late = acknowledge_late(s.side[CLIENT].fd, fd)
+    if connect(fd, &endpoint.address.ip.any, place_size(&endpoint.address)) == -1 and errno != EINPROGRESS:
+        return False
+    return watch(e, s, UPSTREAM)
+
+
+cdef int failure_of(int error) noexcept nogil:
+    if error == ECONNREFUSED:
+        return FAILED_REFUSED
+    if error == ETIMEDOUT:
+        return FAILED_TIMEOUT
+    if error in (EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENONET, ENOPROTOOPT):  # what ICMP can say
+        return FAILED_UNREACHABLE
+    if error == ECONNRESET or error == EPIPE or error == ECONNABORTED:
+        return FAILED_RESET
+    return FAILED_LOCAL
+
+
+cdef void attempt_failed(engine_t* e, session_t* s, int failure) noexcept nogil:
+    cdef uint32_t endpoint = s.endpoint
+    cdef uint32_t* counts = e.failures + <size_t>endpoint * FAILURES
+    cdef uint32_t sum = 0
+    cdef int i
+    s.results[s.attempts - 1] = failure
+    e.endpoints[endpoint].failures[failure] += 1
+    if failure != FAILED_LOCAL:
+        for i in range(FAILURES):
+            sum += counts[i]
+        if sum == 0:
+            e.failed[e.failed_count] = endpoint
+            e.failed_count += 1
+        counts[failure] += 1
+    close_side(e, &s.side[UPSTREAM])
+    release(e, s)
+    s.endpoint = NONE
+
+
+cdef void on_connecting(engine_t* e, session_t* s, uint32_t events) noexcept nogil:
+    cdef int error = 0
+    cdef socklen_t size = sizeof(error)
+    if events & (EPOLLERR | EPOLLHUP):
+        getsockopt(s.side[UPSTREAM].fd, SOL_SOCKET, SO_ERROR, &error, &size)
+        if error:  # also a reset after the handshake: nothing was sent yet, so another may have it
+            attempt_failed(e, s, failure_of(error))
+            connect_somewhere(e, s)
+            return
+    if events & EPOLLOUT:
+        connected(e, s)
+
+
+cdef void connected(engine_t* e, session_t* s) noexcept nogil:
+    cdef endpoint_cell_t* cell = &e.endpoints[s.endpoint]
+    s.state = RELAYING
+    s.results[s.attempts - 1] = CONNECTED
+    s.connected_ns, s.active_ms = e.now_ns, e.now_ms
+    cell.sessions_total += 1
+    observe(&cell.connect, fast_bounds_us, (s.connected_ns - s.connect_from_ns) // 1000)
+    if s.idle_ms:
+        sooner(e, s, e.now_ms + s.idle_ms)
+    go_on_relaying(e, s)
+    if s.acknowledges_late and s.state == RELAYING:
+        acknowledge_soon(s.side[UPSTREAM].fd)

@@ -1,0 +1,132 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The ways out of a session. Each ends in end(), which leaves exactly one record.
+
+Facts
+  1  close() with SO_LINGER 0 throws away what send() accepted; so a reset waits until SIOCOUTQ says 0, polled
+     by the wheel (1 ms, doubling to 100 ms), at most reset_linger.
+  2  close() with unread bytes sends a reset. When both ends of stream were read nothing is unread.
+
+Rejected: forwarding a reset at once (it loses delivered bytes); FIN in its place (it hides truncation).
+"""
+from lb._ext.board cimport *
+from lb._ext.gate cimport leave_source
+from lb._ext.linux cimport *
+from lb._ext.options cimport reset_at_close
+from lb._ext.pump cimport *
+from lb._ext.queue cimport leave_queue
+from lb._ext.record cimport note_addresses, put_record
+from lb._ext.slab cimport give_block, give_details, give_slot
+from lb._ext.state cimport *
+from lb._ext.table cimport listener_t
+from lb._ext.wheel cimport clear_deadline, set_deadline
+
+cdef enum:
+    LINGER_FIRST_MS = 1
+    LINGER_STEP_MS_MAX = 100
+
+
+cdef void pass_reset(engine_t* e, session_t* s, int source) noexcept nogil:
+    if source == CLIENT:
+        s.reason, s.closer = REASON_CLIENT_RESET, BY_CLIENT
+    else:
+        s.reason, s.closer = REASON_ENDPOINT_RESET, BY_ENDPOINT
+    start_linger(e, s, 1 - source, True)
+
+
+cdef void start_linger(engine_t* e, session_t* s, int side, bint reset) noexcept nogil:
+    note_addresses(e, s)
+    close_side(e, &s.side[1 - side])
+    s.state, s.linger_side, s.linger_reset = LINGERING, side, reset
+    s.linger_until_ms = e.now_ms + s.reset_linger_ms
+    s.linger_wait_ms = LINGER_FIRST_MS
+    linger(e, s)
+
+
+cdef void linger(engine_t* e, session_t* s) noexcept nogil:
+    cdef side_t* here = &s.side[s.linger_side]
+    cdef pumped_t outcome = (PUMP_TAKER_RESET if here.flags & FAILED
+                             else flush(e, here) if has_kept(here) else PUMP_FINISHED)
+    cdef int unacknowledged = 0
+    if outcome == PUMP_WAITS or outcome == PUMP_STOPPED:
+        unacknowledged = 1
+    elif outcome == PUMP_FINISHED:
+        if not s.linger_reset and not here.flags & SHUT:
+            here.flags |= SHUT
+            shutdown(here.fd, SHUT_WR)
+        if ioctl(here.fd, SIOCOUTQ, &unacknowledged) == -1:
+            unacknowledged = 0
+    if unacknowledged <= 0 or e.now_ms >= s.linger_until_ms:
+        if s.linger_reset:
+            reset_at_close(here.fd)
+        end(e, s, s.reason, s.closer)
+        return
+    set_deadline(e, s, min(e.now_ms + s.linger_wait_ms, s.linger_until_ms))
+    s.linger_wait_ms = min(2 * s.linger_wait_ms, <uint32_t>LINGER_STEP_MS_MAX)
+
+
+cdef void refuse(engine_t* e, session_t* s, const listener_t* line, int reason) noexcept nogil:
+    """Before anything was sent to it or for it."""
+    cut(e, s, reason)
+
+
+cdef void cut(engine_t* e, session_t* s, int reason) noexcept nogil:
+    reset_at_close(s.side[CLIENT].fd)
+    reset_at_close(s.side[UPSTREAM].fd)
+    end(e, s, reason, BY_LB)
+
+
+cdef void end(engine_t* e, session_t* s, int reason, int closer) noexcept nogil:
+    """The one way out: closes, counts, records, and gives the slot back."""
+    cdef listener_cell_t* cell = &e.listeners[s.listener]
+    s.reason, s.closer = reason, closer
+    cell.closed[reason] += 1
+    observe(&cell.session, slow_bounds_us, (e.now_ns - s.accepted_ns) // 1000)
+    if s.local.any.sa_family == 0:
+        note_addresses(e, s)
+    put_record(e, s)
+    release(e, s)  # before its client can see the end, and come again by another worker
+    if s.source != NONE:
+        leave_source(e, s)
+    if s.state == QUEUED:
+        leave_queue(e, s)
+    give_opening(e, s)
+    if s.details != NULL:
+        give_details(e, s.details)
+        s.details = NULL
+    e.listener_open[s.listener] -= 1
+    e.cell.sessions_open -= 1
+    e.room_made = True
+    close_side(e, &s.side[UPSTREAM])
+    close_side(e, &s.side[CLIENT])
+    clear_deadline(e, s)
+    if s.ready:
+        s.state = FREE  # the ready list gives the slot back when it comes to it
+    else:
+        give_slot(e, s)
+
+
+cdef void close_side(engine_t* e, side_t* here) noexcept nogil:
+    drop_kept(e, here)
+    if here.fd != -1:
+        close(here.fd)
+        here.fd = -1
+        e.descriptors_open -= 1
+
+
+cdef void release(engine_t* e, session_t* s) noexcept nogil:
+    if s.counted:
+        e.open[s.endpoint] -= 1
+        e.pools[s.pool].sessions_open -= 1
+    s.counted = 0
+
+
+cdef void give_opening(engine_t* e, session_t* s) noexcept nogil:
+    if s.opening != NULL:
+        give_block(e, s.opening)
+        s.opening = NULL
+
+
+cdef void sooner(engine_t* e, session_t* s, uint64_t deadline_ms) noexcept nogil:
+    """The wheel's entry is moved only to an earlier time; a later one is seen to when it is due."""
+    if s.wheel_place == NONE or deadline_ms < s.deadline_ms:
+        set_deadline(e, s, deadline_ms)

@@ -1,0 +1,12 @@
+# cython: language_level=3
+"""A session from accept to its one record: what happens to it, by its state."""
+from libc.stdint cimport uint32_t
+
+from lb._ext.state cimport engine_t, session_t
+
+# An event of one side of a session that lives.
+cdef void on_event(engine_t* e, session_t* s, int side, uint32_t events) noexcept nogil
+# The session's entry in the wheel is due, and out of it.
+cdef void on_deadline(engine_t* e, session_t* s) noexcept nogil
+# Its turn on the ready list.
+cdef void go_on(engine_t* e, session_t* s) noexcept nogil
