@@ -18,7 +18,7 @@
     opening  what a client says first: a PROXY header, a ClientHello
     accept   new clients
     session  what an event or a deadline means in each state
-    engine   the Python surface: Engine.step() drains a batch of events without the GIL
+    engine   the Python surface: Engine.serve() turns without the GIL
 
 Laws
     1  Try first, wait on EAGAIN; every socket is registered once, edge-triggered; an event carries slot and

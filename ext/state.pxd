@@ -230,7 +230,9 @@ cdef struct engine_t:
     uint32_t* failures          # [endpoint * FAILURES + kind]; owned
     uint32_t* failed            # endpoint ids; owned
     uint32_t failed_count
+    uint8_t failures_told       # serve() has returned for them
     uint32_t random
+    uint8_t called              # the worker's own loop has something to do
     # sampling of the access log
     uint64_t log_second
     uint32_t log_count          # lines of this second, written or not

@@ -1,8 +1,11 @@
-"""The worker process: a uvloop loop that turns the engine and does what the channel says.
+"""The worker process: the engine turns, and a uvloop loop does what the channel says.
 
 `python -m lb.worker FD`, where FD is its end of the channel to the supervisor. It imports little, decides
 nothing, and only the channel ends it: signals meant for the process group are ignored. When the supervisor is
 gone it serves on with what it knows for `orphan_s`, or until SIGTERM, then drains and exits.
+
+One thread, one wait: the engine waits for sessions, for the descriptor of the loop, and for the first thing
+that is due; the loop is turned when there is something for it, some four times a second.
 """
 
 from __future__ import annotations
@@ -15,14 +18,16 @@ import socket
 import sys
 from collections.abc import Callable
 from itertools import islice
-from typing import Any
+from time import monotonic
 
 import uvloop
 
 from lb.shell.control import Channel, ChannelClosed, Message, close_all
-from lb.shell.datapath import FAILURES_SEEN, LAYOUT, MORE, Engine
+from lb.shell.datapath import FAILURES_SEEN, LAYOUT, Engine
+from lb.shell.due import Due
 
 BEAT_S = 0.25  # the supervisor calls a worker silent after four of them
+DRAINED_S_MAX = 0.02  # how late the end of the last session may be seen
 FAILURES_EVERY_S = 0.02  # a flood of failed connects becomes 50 messages a second
 FAILED_PER_MESSAGE_MAX = 256  # endpoints; a message is bounded, and 16384 of them may fail at once
 EXIT_LAYOUT = 70  # the installed files are another version's than the supervisor's
@@ -30,40 +35,34 @@ IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.
 
 
 class Worker:
-    """Created inside its running loop; `ended` is done when the process may exit."""
+    """`ended` is the exit code, once the process may exit."""
 
-    def __init__(self, channel: Channel) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, loop: asyncio.AbstractEventLoop, channel: Channel) -> None:
+        self._loop = loop
         self._channel = channel
         self._engine: Engine | None = None
+        self._due = Due()
         self._orphan_s = self._drain_s = 0.0
         self._draining = False
         self._cut = 0
-        self._turn_asked = False
-        self._failures_timer: asyncio.TimerHandle | None = None
+        self._failures_due = False
         self._beat_due_s = 0.0
-        self.ended: asyncio.Future[int] = self._loop.create_future()
+        self.ended: int | None = None
         channel.attach(self._loop, self._on_message, self._on_supervisor_lost)
 
-    # ---- The engine ----------------------------------------------------------------------------
+    # ---- Turning -------------------------------------------------------------------------------
 
-    def _turn(self) -> None:
-        """The engine's descriptor is readable, or the last step left something."""
-        assert self._engine is not None
-        found = self._engine.step()
-        if found or self._draining:
-            self._after_step(found)
-
-    def _turn_again(self) -> None:
-        self._turn_asked = False
-        self._turn()
-
-    def _after_step(self, found: int) -> None:
-        if found & MORE and not self._turn_asked:  # else each turn by the descriptor would ask for one more
-            self._turn_asked = True
-            self._loop.call_soon(self._turn_again)
-        if found & FAILURES_SEEN and self._failures_timer is None:
-            self._failures_timer = self._loop.call_later(FAILURES_EVERY_S, self._tell_failures)
+    def turn(self) -> None:
+        """Serves until there is something else to do, and does it."""
+        if self._engine is None:
+            self._loop.run_forever()  # the order to start ends it
+            return
+        found = self._engine.serve(self._due.wait_ms(DRAINED_S_MAX if self._draining else BEAT_S))
+        if found & FAILURES_SEEN and not self._failures_due:
+            self._failures_due = True
+            self._due.later(FAILURES_EVERY_S, self._tell_failures)
+        self._due.run()
+        turn_once(self._loop)
         if self._draining and self._open == 0:
             self._tell({"type": "drained", "cut": self._cut})
             self._end(0)
@@ -77,19 +76,19 @@ class Worker:
         queue is full counts as closed."""
         assert self._engine is not None
         if self._channel.waits:
-            self._failures_timer = self._loop.call_later(FAILURES_EVERY_S, self._tell_failures)
+            self._due.later(FAILURES_EVERY_S, self._tell_failures)
             return
-        self._failures_timer = None
+        self._failures_due = False
         failures = iter(self._engine.take_failures().items())
         while some := {str(key): value for key, value in islice(failures, FAILED_PER_MESSAGE_MAX)}:
             self._tell({"type": "failures", "endpoints": some})
 
     def _beat(self) -> None:
         assert self._engine is not None
-        now_s = self._loop.time()
+        now_s = monotonic()
         self._engine.beat(max(int((now_s - self._beat_due_s) * 1e6), 0))
         self._beat_due_s = now_s + BEAT_S
-        self._loop.call_later(BEAT_S, self._beat)
+        self._due.later(BEAT_S, self._beat)
 
     # ---- Orders --------------------------------------------------------------------------------
 
@@ -121,9 +120,10 @@ class Worker:
         finally:
             close_all(fds)
         self._orphan_s, self._drain_s = message["orphan_s"], message["drain_s"]
-        self._loop.add_reader(self._engine.fileno(), self._turn)
-        self._beat_due_s = self._loop.time()
+        self._engine.watch(self._loop._get_backend_id())  # type: ignore[attr-defined]
+        self._beat_due_s = monotonic()
         self._beat()
+        self._loop.stop()
         self._tell({"type": "started", "pid": os.getpid(), "layout": LAYOUT})
 
     def _do_publish(self, message: Message, fds: list[int]) -> None:
@@ -157,8 +157,7 @@ class Worker:
         assert self._engine is not None
         self._engine.unlisten_all()
         self._draining = True
-        self._loop.call_later(message["deadline_s"], self._drain_is_over)
-        self._after_step(0)
+        self._due.later(message["deadline_s"], self._drain_is_over)
 
     def _do_stop(self, message: Message, fds: list[int]) -> None:
         self._end(0)
@@ -166,13 +165,11 @@ class Worker:
     # ---- Ending --------------------------------------------------------------------------------
 
     def _close_from(self, slot: int, endpoint: int, listener: int, reason: str) -> None:
-        """A bounded number of sessions per turn of the loop; those that stay are served in between."""
+        """A bounded number of sessions per turn; those that stay are served in between."""
         assert self._engine is not None
         following = self._engine.close_some(endpoint, listener, reason, slot)
         if following >= 0:
-            self._loop.call_soon(self._close_from, following, endpoint, listener, reason)
-        if self._draining:
-            self._after_step(0)
+            self._due.later(0, self._close_from, following, endpoint, listener, reason)
 
     def _drain_is_over(self) -> None:
         self._cut = self._open
@@ -182,8 +179,9 @@ class Worker:
         if self._engine is None:
             self._end(0)
             return
-        self._loop.add_signal_handler(signal.SIGTERM, self._leave)  # lb/shell/orphans.py sends it
-        self._loop.call_later(self._orphan_s, self._leave)
+        # lb/shell/orphans.py sends it
+        signal.signal(signal.SIGTERM, lambda *_: self._due.later(0, self._leave))
+        self._due.later(self._orphan_s, self._leave)
 
     def _leave(self) -> None:
         if not self._draining:
@@ -200,32 +198,38 @@ class Worker:
     def _end(self, code: int, why: str = "") -> None:
         if why:
             print(f"lb worker {os.getpid()}: {why}", file=sys.stderr)
-        if not self.ended.done():
-            self.ended.set_result(code)
+        if self.ended is None:
+            self.ended = code
+        self._loop.stop()
 
     def close(self) -> None:
         self._channel.close()
         if self._engine is not None:
-            self._loop.remove_reader(self._engine.fileno())
             self._engine.close()
 
 
-async def serve(channel_fd: int) -> int:
-    worker = Worker(Channel(socket.socket(fileno=channel_fd)))
+def turn_once(loop: asyncio.AbstractEventLoop) -> None:
+    """Handles what its descriptors have, and what that asks for; waits for nothing."""
+    for _ in range(2):  # libuv takes note of a changed interest when it polls again
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+
+
+def main(arguments: list[str]) -> int:
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    loop = uvloop.new_event_loop()
+    worker = Worker(loop, Channel(socket.socket(fileno=int(arguments[0]))))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     gc.collect()
     gc.freeze()
     try:
-        return await worker.ended
+        while worker.ended is None:
+            worker.turn()
+        return worker.ended
     finally:
         worker.close()
-
-
-def main(arguments: list[str]) -> Any:
-    for number in IGNORED:
-        signal.signal(number, signal.SIG_IGN)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(int(arguments[0])))
+        loop.close()
 
 
 if __name__ == "__main__":

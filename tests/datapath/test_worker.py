@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -12,10 +11,11 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import uvloop
 
 from lb.shell.control import Channel
-from lb.shell.datapath import LAYOUT, MORE, Board
-from lb.worker import Worker
+from lb.shell.datapath import LAYOUT, Board
+from lb.worker import Worker, turn_once
 from tests.support.engine_bench import snapshot_of
 from tests.support.scripted_endpoint import FIN, RESET, ScriptedEndpoint, read_exactly, read_to_end, reset
 from tests.support.waiting import eventually, seconds_until, throughout
@@ -213,31 +213,7 @@ class GreedyClient:
             assert not thread.is_alive()
 
 
-async def test_worker_asks_for_one_more_turn_at_a_time() -> None:
-    """Its descriptor turns it too: if each turn asked, the turns of one round would grow for ever."""
-
-    class Busy:
-        steps = 0
-
-        def step(self) -> int:
-            self.steps += 1
-            return MORE
-
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    worker, busy = Worker(Channel(ours)), Busy()
-    worker._engine = busy  # type: ignore[assignment]
-    for _ in range(10):
-        worker._turn()
-    for rounds in range(5):
-        assert busy.steps == 10 + rounds
-        await asyncio.sleep(0)
-    worker._engine = None
-    theirs.close()
-    assert await worker.ended == 0
-    worker.close()
-
-
-async def test_worker_whose_supervisor_reads_nothing_adds_failures_up() -> None:
+def test_worker_whose_supervisor_reads_nothing_adds_failures_up() -> None:
     """Defect: 11 s of failing connects under a stopped supervisor filled the channel, and cost the worker."""
 
     class Failing:
@@ -249,23 +225,31 @@ async def test_worker_whose_supervisor_reads_nothing_adds_failures_up() -> None:
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     channel, supervisor = Channel(ours), Channel(theirs)
-    worker, failing = Worker(channel), Failing()
+    loop = uvloop.new_event_loop()
+    worker, failing = Worker(loop, channel), Failing()
     worker._engine = failing  # type: ignore[assignment]
     for _ in range(1000):
         failing.failed += 1
         worker._tell_failures()
     assert channel.fileno() != -1
     heard = 0
-    async with asyncio.timeout(5):
-        while heard < 1000:
-            for message, _ in supervisor.receive():
-                heard += message["endpoints"].get("4999", {}).get("refused", 0)
-            await asyncio.sleep(0.001)
+
+    def all_heard() -> bool:
+        nonlocal heard
+        turn_once(loop)
+        worker._due.run()
+        for message, _ in supervisor.receive():
+            heard += message["endpoints"].get("4999", {}).get("refused", 0)
+        return heard >= 1000
+
+    eventually(all_heard, within_s=5, reason="all failures are told", every_s=0.001)
     assert heard == 1000
     worker._engine = None
     supervisor.close()
-    assert await worker.ended == 0
+    turn_once(loop)
+    assert worker.ended == 0
     worker.close()
+    loop.close()
 
 
 # ---- Ends ----

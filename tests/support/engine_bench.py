@@ -11,6 +11,7 @@ import socket
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from lb.model.address import Address
@@ -19,6 +20,7 @@ from lb.model.snapshot import EndpointLine, ListenerLine, PoolLine, Snapshot
 from lb.shell.datapath import MORE, Board, Engine, Ring, compile_snapshot
 
 CALL_S_MAX = 10.0
+SERVE_MS = 250  # as a worker
 OPTIONS = ((socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.SOL_SOCKET, socket.SO_OOBINLINE))
 
 
@@ -84,7 +86,7 @@ class EngineBench:
             self.publish(snapshot)
         self._receive_bytes = receive_bytes
         self.address = self.listen(7, 0, host)
-        self.findings: Counter[int] = Counter()  # what step() returned
+        self.findings: Counter[int] = Counter()  # what serve() or step() returned
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._calls: deque[Callable[[], None]] = deque()
         self._stopping = False
@@ -137,19 +139,13 @@ class EngineBench:
         return answer[0]
 
     def _turn(self) -> None:
-        poll = select.poll()
-        poll.register(self.engine.fileno(), select.POLLIN)
-        poll.register(self._bell, select.POLLIN)
-        found = 0
+        self.engine.watch(self._bell)
         while not self._stopping:
-            ready = {fd for fd, _ in poll.poll(0 if found & MORE else None)}
-            if self._bell in ready:
+            self.findings[self.engine.serve(SERVE_MS)] += 1
+            with suppress(BlockingIOError):
                 os.eventfd_read(self._bell)
             while self._calls:
                 self._calls.popleft()()
-            if found & MORE or self.engine.fileno() in ready:
-                found = self.engine.step()
-                self.findings[found] += 1
 
     def turn_until(
         self, condition: Callable[[], bool], *, turns_max: int = 200, timeout_ms: int = 500
