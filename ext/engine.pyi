@@ -1,5 +1,6 @@
 MORE: int
 FAILURES_SEEN: int
+CALLED: int
 
 class Engine:
     def __init__(

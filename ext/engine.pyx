@@ -3,8 +3,8 @@
 
 serve() waits in the engine's own epoll set and turns, without the GIL, until there is something for Python:
 the descriptor of the worker's loop stands in that set too. The other way round (the loop watches the engine's
-descriptor, and step() drains it) costs a second wait and Python's way in and out for every wake-up: 7 % of the
-CPU of a busy session; it is for whoever has a loop of his own. One timerfd in the set drives the wheel; it is
+descriptor, and step() drains it) costs a second wait and Python's way in and out for every wake-up: 7 % of
+the CPU of a busy session; it is for whoever has a loop of his own. One timerfd in the set drives the wheel; it is
 edge-triggered, so nobody has to read it.
 """
 import os
@@ -48,10 +48,12 @@ cdef uint64_t NEVER = <uint64_t>-1
 cdef enum:
     STEP_MORE = 1
     STEP_FAILURES = 2
+    STEP_CALLED = 4
 
-# What step() reports.
+# What serve() and step() report.
 MORE = STEP_MORE  # call again soon, without waiting for an event
 FAILURES_SEEN = STEP_FAILURES  # take_failures() has something
+CALLED = STEP_CALLED  # the watched descriptor is readable
 
 
 cdef class Engine:
@@ -148,8 +150,8 @@ cdef class Engine:
             raise OSError(errno, os.strerror(errno))
 
     def serve(self, int for_ms) -> int:
-        """Turns for `for_ms`, or until the watched descriptor is readable, failures are seen that were not told
-        of yet, or a signal has come. Returns MORE and FAILURES_SEEN, or'ed."""
+        """Turns for `for_ms`, or until the watched descriptor is readable, failures are seen that were not
+        told of yet, or a signal has come. Returns MORE, FAILURES_SEEN and CALLED, or'ed."""
         cdef engine_t* e = self.e
         cdef int found = 0
         check_open(e)
@@ -336,7 +338,7 @@ cdef void cut_all(engine_t* e) noexcept nogil:
 
 cdef int serve(engine_t* e, int for_ms) noexcept nogil:
     cdef uint64_t until_ms
-    cdef int count, found = STEP_MORE
+    cdef int count, found = left_over(e)
     read_clock(e)
     until_ms = e.now_ms + max(for_ms, 0)
     e.called = 0
@@ -346,7 +348,7 @@ cdef int serve(engine_t* e, int for_ms) noexcept nogil:
         if (count == -1 or e.called or e.now_ms >= until_ms
                 or (found & STEP_FAILURES and not e.failures_told)):
             e.failures_told = (found & STEP_FAILURES) != 0
-            return found
+            return found | (STEP_CALLED if e.called else 0)
 
 
 cdef int step(engine_t* e) noexcept nogil:

@@ -23,7 +23,7 @@ from time import monotonic
 import uvloop
 
 from lb.shell.control import Channel, ChannelClosed, Message, close_all
-from lb.shell.datapath import FAILURES_SEEN, LAYOUT, Engine
+from lb.shell.datapath import CALLED, FAILURES_SEEN, LAYOUT, Engine
 from lb.shell.due import Due
 
 BEAT_S = 0.25  # the supervisor calls a worker silent after four of them
@@ -62,7 +62,8 @@ class Worker:
             self._failures_due = True
             self._due.later(FAILURES_EVERY_S, self._tell_failures)
         self._due.run()
-        turn_once(self._loop)
+        if found & CALLED or self._channel.waits:
+            turn_once(self._loop)
         if self._draining and self._open == 0:
             self._tell({"type": "drained", "cut": self._cut})
             self._end(0)

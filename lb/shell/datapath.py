@@ -20,7 +20,7 @@ from lb._ext.board import (
     WOULD_REFUSE_NAMES,
     BoardMap,
 )
-from lb._ext.engine import FAILURES_SEEN, MORE, Engine
+from lb._ext.engine import CALLED, FAILURES_SEEN, MORE, Engine
 from lb._ext.ring import RingMap, RingWriter
 from lb._ext.table import LAYOUT_VERSION, TABLE_ATTEMPTS_MAX, compile_table
 from lb.model.cause import Reason
@@ -45,7 +45,17 @@ REFUSALS: tuple[str, ...] = (
 
 ACCESS_MODE = 0o640
 
-__all__ = ["FAILURES_SEEN", "LAYOUT", "MORE", "AccessWriter", "Board", "Engine", "Ring", "compile_snapshot"]
+__all__ = [
+    "CALLED",
+    "FAILURES_SEEN",
+    "LAYOUT",
+    "MORE",
+    "AccessWriter",
+    "Board",
+    "Engine",
+    "Ring",
+    "compile_snapshot",
+]
 
 if tuple(reason.value for reason in Reason) != REASON_NAMES:
     raise ImportError("the compiled extension is another version's: its reasons differ; install lb again")
