@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lb.config.check_section import CheckSection
-from lb.config.listener_section import KeepaliveSection, ListenerSection
+from lb.config.listener_section import ListenerSection
+from lb.config.networks import Member, gathered
+from lb.config.networks_section import ListFileSection
 from lb.config.pool_section import EndpointSection, PoolSection
 from lb.config.schema import FileSection
+from lb.config.socket_section import KeepaliveSection, TcpSection
 from lb.model.check import Check, HttpRequest
 from lb.model.config import AdminPlane, Config, Log, Shutdown, Workers
 from lb.model.endpoint import Admin, Endpoint
-from lb.model.listener import Keepalive, Listener, TcpOptions, Timeouts
-from lb.model.pool import ConnectRule, Policy, Pool
+from lb.model.listener import Keepalive, Listener, RefuseBy, TcpOptions, Timeouts, UnixSocket
+from lb.model.networks import Networks
+from lb.model.pool import ConnectRule, HashOn, HashRule, Policy, Pool, QueueRule
+from lb.model.proxy import ProxyVersion
+
+Lists = Mapping[str, Networks]
 
 
-def config(file: FileSection) -> Config:
+def config(file: FileSection, lists: Lists) -> Config:
+    """`lists`: what stands in the files of networks, by their names."""
     workers, shutdown = file.workers, file.shutdown
     return Config(
-        listeners=tuple(listener(name, section) for name, section in file.listeners.items()),
+        listeners=tuple(listener(name, section, lists) for name, section in file.listeners.items()),
         pools=tuple(pool(name, section) for name, section in file.pools.items()),
         workers=Workers(workers.count, None if workers.cpus is None else tuple(workers.cpus)),
         sessions_max=file.sessions_max,
@@ -24,19 +34,54 @@ def config(file: FileSection) -> Config:
         runtime_dir=file.runtime_dir,
         shutdown=Shutdown(shutdown.pre_drain, shutdown.drain, shutdown.orphan),
         admin=AdminPlane(file.admin.bind, file.admin.socket),
-        log=Log(file.log.level, file.log.format, file.log.access),
+        log=Log(file.log.level, file.log.format, file.log.access, file.log.access_rate_max),
     )
 
 
-def listener(name: str, section: ListenerSection) -> Listener:
-    timeouts = section.timeouts
+def listener(name: str, section: ListenerSection, lists: Lists) -> Listener:
+    timeouts, by_proxy = section.timeouts, section.accept_proxy
     return Listener(
         name=name,
-        binds=tuple(section.bind),
+        binds=tuple(address for entry in section.bind for address in entry),
         pool=section.pool,
         sessions_max=section.sessions_max,
-        timeouts=Timeouts(timeouts.idle, timeouts.half_close, timeouts.reset_linger),
-        tcp=TcpOptions(section.tcp.backlog, keepalive(section.tcp.keepalive)),
+        timeouts=Timeouts(timeouts.routing, timeouts.idle, timeouts.half_close, timeouts.reset_linger),
+        tcp=tcp_options(section.tcp),
+        allow=None if section.allow is None else networks(section.allow, lists),
+        deny=networks(section.deny, lists) if section.deny else None,
+        refuse_by=RefuseBy(section.refuse_by),
+        accept_proxy=networks(by_proxy.sources, lists) if by_proxy else None,
+        sessions_max_per_source=section.sessions_max_per_source,
+        rate_max=section.rate_max,
+        rate_max_per_source=section.rate_max_per_source,
+        upload_max=section.upload_max,
+        download_max=section.download_max,
+        dry_run=section.dry_run,
+        session_age_max_s=section.session_age_max,
+        unix=UnixSocket(section.unix.mode, section.unix.owner, section.unix.group),
+    )
+
+
+def networks(section: ListFileSection | list[Member], lists: Lists) -> Networks:
+    """One value for all that name the same file."""
+    return lists[section.file] if isinstance(section, ListFileSection) else gathered(section)
+
+
+def tcp_options(section: TcpSection) -> TcpOptions:
+    return TcpOptions(
+        backlog=section.backlog,
+        keepalive=keepalive(section.keepalive),
+        user_timeout_s=section.user_timeout,
+        fast_open=section.fast_open,
+        defer_accept=section.defer_accept,
+        interface=section.interface,
+        netns=section.netns,
+        mark=section.mark,
+        dscp=section.dscp,
+        mss=section.mss,
+        congestion=section.congestion,
+        freebind=section.freebind,
+        transparent=section.transparent,
     )
 
 
@@ -45,15 +90,26 @@ def keepalive(section: KeepaliveSection | None) -> Keepalive | None:
 
 
 def pool(name: str, section: PoolSection) -> Pool:
+    connect, hashed, queue = section.connect, section.hash, section.queue
+    send_proxy = proxy_version(section.send_proxy)
     return Pool(
         name=name,
         endpoints=tuple(endpoint(member) for member in section.endpoints),
         policy=Policy(section.policy),
-        check=check(section.check) if section.check else None,
-        connect=ConnectRule(section.connect.timeout, section.connect.attempts_max),
+        check=check(section.check, send_proxy) if section.check else None,
+        connect=ConnectRule(
+            connect.timeout, connect.attempts_max, connect.retry_budget_percent, tuple(connect.source)
+        ),
         drain_s=section.drain,
         close_after_s=section.on_down.close_after if section.on_down else None,
+        queue=QueueRule(queue.max, queue.timeout),
+        hash=HashRule(HashOn(hashed.on), hashed.table, hashed.bound_percent, hashed.key),
+        send_proxy=send_proxy,
     )
+
+
+def proxy_version(word: str | None) -> ProxyVersion | None:
+    return None if word in (None, "off") else ProxyVersion(word)
 
 
 def endpoint(section: EndpointSection) -> Endpoint:
@@ -66,7 +122,10 @@ def endpoint(section: EndpointSection) -> Endpoint:
     )
 
 
-def check(section: CheckSection) -> Check:
+def check(section: CheckSection, of_pool: ProxyVersion | None) -> Check:
+    """`of_pool`: its send_proxy, which holds for probes that go where sessions go."""
+    is_elsewhere = section.port is not None or section.address is not None
+    inherits = section.send_proxy is None and not is_elsewhere
     return Check(
         http=http_request(section) if section.type == "http" else None,
         interval_s=section.interval,
@@ -79,6 +138,7 @@ def check(section: CheckSection) -> Check:
         port=section.port,
         address=section.address,
         initial_up=section.initial == "up",
+        send_proxy=of_pool if inherits else proxy_version(section.send_proxy),
     )
 
 

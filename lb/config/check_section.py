@@ -7,14 +7,18 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 
 from lb.config import shorthand
-from lb.config.leaf import TOKEN_PATTERN, Count, Duration, Either, Host, Percent, StatusRange, Text, Word
+from lb.config.addresses import Host
+from lb.config.leaf import TOKEN_PATTERN, Either, Text, Word
+from lb.config.numbers import Count, Duration, Percent, StatusRange
 from lb.config.section import SOME, Section, defaults, keys
 from lb.model.address import PORT_MAX
 from lb.model.check import Check, HttpRequest
+from lb.model.proxy import ProxyVersion
 
 CHECK = defaults(Check)
 HTTP_REQUEST = defaults(HttpRequest)
 
+PROXY_VERSIONS = tuple(version.value for version in ProxyVersion)
 HTTP_KEYS = ("path", "host", "method", "headers", "status")
 LATER_TYPES = (
     "send_expect",
@@ -42,9 +46,7 @@ def tcp_has_no(section: dict[str, Any]) -> None:
 
 class CheckSection(Section):
     model_config = ConfigDict(json_schema_extra=tcp_has_no)
-    later = keys(
-        "all any tls sni alpn verify send_proxy damping body steps program arguments service user database"
-    )
+    later = keys("all any tls sni alpn verify damping body steps program arguments service user database")
 
     type: Annotated[str, Word(("tcp", "http"), later=LATER_TYPES)]
     """tcp: it connects, no more. http: it answers a request as it should."""
@@ -56,9 +58,9 @@ class CheckSection(Section):
     """The same while the endpoint is DOWN."""
     timeout: Annotated[float, Duration("10ms", "1h")] = CHECK.timeout_s
     """For the whole probe, connecting and answering."""
-    rise: Annotated[int, Count(1, 100)] = CHECK.rise
+    rise: Annotated[int, Count(1, 100, "probes")] = CHECK.rise
     """Passes in a row until it is UP."""
-    fall: Annotated[int, Count(1, 100)] = CHECK.fall
+    fall: Annotated[int, Count(1, 100, "probes")] = CHECK.fall
     """Failures in a row until it is DOWN."""
     jitter: Annotated[int, Percent(50)] = CHECK.jitter_percent
     """How much an interval is shortened at most, by chance, so that probes spread out."""
@@ -68,6 +70,9 @@ class CheckSection(Section):
     """Probe this address; empty: the endpoint's."""
     initial: Annotated[str, Word(("up", "unknown"))] = "up" if CHECK.initial_up else "unknown"
     """What an endpoint is before its first verdict when lb starts. One added later is unknown."""
+    send_proxy: Annotated[str | None, Either(None, Word((*PROXY_VERSIONS, "off")))] = None
+    """Open each probe with a PROXY header: v1, v2 or off; empty: as the pool does, but not where this check
+    has a port or an address of its own."""
 
     path: Annotated[str, Text("a path; it begins with / and has no spaces", r"/[!-~]*", 2048)] = (
         HTTP_REQUEST.path

@@ -1,4 +1,4 @@
-"""What no single key can show: addresses that clash, pools that are not there, names that are taken.
+"""What no single key can show: pools that are not there, names that are taken, keys without effect.
 
 Reads the tree, not the finished values, so that these problems are found beside those of single keys; what is
 wrong by itself is passed over here, it has its own problem.
@@ -9,15 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lb.config.check_section import HTTP_KEYS
+from lb.config.clashes import clashing_addresses
 from lb.config.places import Places
-from lb.config.problem import KeyPath, Problem, did_you_mean, dotted, quoted
-from lb.config.reading import address_of, items, members, text
-from lb.config.tree import Mapping, Node, Scalar
-from lb.model.address import Address
-from lb.model.config import AdminPlane
+from lb.config.pool_section import HashSection
+from lb.config.problem import KeyPath, Problem, did_you_mean, quoted
+from lb.config.reading import address_of, items, members, number, text
+from lb.config.tree import Mapping, Node, Scalar, plain
+from lb.model.pool import HashRule, Policy
 
 # Headers of a probe that lb writes itself, or that would announce a body.
 OWN_HEADERS = {"host", "connection", "content-length", "transfer-encoding"}
+
+HASHING = (Policy.SOURCE_HASH.value, Policy.MAGLEV.value)
+DEFAULT_POLICY = Policy.ROUND_ROBIN.value
+HASH_DEFAULTS = HashSection().model_dump()
+SLOTS_PER_ENDPOINT_MIN = 100  # the Maglev paper's rule of thumb for shares within a percent
 
 Found = Iterator[Problem]
 
@@ -40,47 +46,49 @@ def warnings(places: Places) -> Found:
             yield places.problem(("pools", name), "no listener uses this pool", at_key=True)
         if not items(pool.get("endpoints")):
             yield places.problem(("pools", name), "a pool without endpoints ends every session", at_key=True)
+        yield from hash_without_effect(name, pool, places)
+        yield from queue_without_effect(name, pool, places)
     if not members(places.root, "listeners"):
         yield places.problem(("listeners",), "without a listener nothing is served", at_key=True)
 
 
-def clashing_addresses(places: Places) -> Found:
-    """A wildcard takes the port on every address of its family. Port 0 is any free one: no clash."""
-    taken: dict[tuple[bool, int], dict[str, str]] = {}
-    for path, address, owner in bound_addresses(places.root):
-        if address.port == 0:
-            continue
-        hosts = taken.setdefault((address.is_ipv6, address.port), {})
-        wildcard = "::" if address.is_ipv6 else "0.0.0.0"
-        other = next((host for host in (address.host, wildcard) if host in hosts), None)
-        if other is None and address.is_wildcard and hosts:
-            other = next(iter(hosts))
-        if other is not None:
-            shown = "the same address" if other == address.host else str(Address(other, address.port))
-            yield places.problem(
-                path, f"{address} is taken: {hosts[other]} has {shown}", hint_for(hosts[other])
-            )
-        hosts.setdefault(address.host, owner)
+def hash_without_effect(name: str, pool: Mapping, places: Places) -> Found:
+    """One that stands in `defaults` is for the pools that do hash; one that says nothing new is no wish."""
+    policy, rule = text(pool, "policy"), pool.get("hash")
+    if policy in HASHING:
+        yield from small_table(name, pool, places)
+    elif isinstance(rule, Mapping) and rule is not of_defaults(places.root, "hash"):
+        if plain(rule).items() <= HASH_DEFAULTS.items():
+            return
+        message = f"has no effect: the policy {policy or DEFAULT_POLICY} does not hash"
+        hint = f"write `policy: {Policy.MAGLEV.value}` or `policy: {Policy.SOURCE_HASH.value}`"
+        yield places.problem(("pools", name, "hash"), message, hint, at_key=True)
 
 
-def bound_addresses(root: Mapping) -> Iterator[tuple[KeyPath, Address, str]]:
-    """Every address lb is to listen on, the admin server's first, and what for."""
-    admin = root.get("admin")
-    bind = admin.get("bind") if isinstance(admin, Mapping) else None
-    default = AdminPlane().bind
-    if bind is None and default is not None:
-        yield ("admin", "bind"), default, "admin.bind (by default)"
-    elif address := address_of(bind):
-        yield ("admin", "bind"), address, "admin.bind"
-    for name, listener in members(root, "listeners"):
-        for index, node in enumerate(items(listener.get("bind"))):
-            if address := address_of(node):
-                path = ("listeners", name, "bind", index)
-                yield path, address, dotted(path[:-1])
+def small_table(name: str, pool: Mapping, places: Places) -> Found:
+    """Each endpoint has a share of the slots; with few of them the shares are coarse, or none is left."""
+    rule, endpoints = pool.get("hash"), len(items(pool.get("endpoints")))
+    table = number(rule, "table") if isinstance(rule, Mapping) else None
+    slots = HashRule().table if table is None else table
+    if text(pool, "policy") == Policy.MAGLEV.value and slots < SLOTS_PER_ENDPOINT_MIN * endpoints:
+        message = f"{slots} slots for {endpoints} endpoints: their shares are more than a percent off"
+        hint = f"write a prime number above {SLOTS_PER_ENDPOINT_MIN * endpoints} for `hash.table`"
+        yield places.problem(("pools", name, "hash", "table"), message, hint, at_key=True)
 
 
-def hint_for(owner: str) -> str | None:
-    return "move it, or write `admin: {bind: off}`" if owner.startswith("admin.") else None
+def queue_without_effect(name: str, pool: Mapping, places: Places) -> Found:
+    queue = pool.get("queue")
+    if not isinstance(queue, Mapping) or queue is of_defaults(places.root, "queue"):
+        return
+    endpoints = [node for node in items(pool.get("endpoints")) if isinstance(node, Mapping)]
+    if number(queue, "max") and not any(number(endpoint, "sessions_max") for endpoint in endpoints):
+        message = "nobody ever waits: no endpoint of this pool has a sessions_max"
+        yield places.problem(("pools", name, "queue"), message, at_key=True)
+
+
+def of_defaults(root: Mapping, key: str) -> Node | None:
+    defaults = root.get("defaults")
+    return defaults.get(key) if isinstance(defaults, Mapping) else None
 
 
 def missing_pools(places: Places) -> Found:

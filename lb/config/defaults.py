@@ -2,7 +2,7 @@
 
 Mappings are completed key by key; anything else that a listener or pool says itself stands. A check is
 completed by one of the same type, or of none; one of another type has nothing to give. A pool that has no
-`check` gets one that has a type, whole; `check: null` stays none.
+`check` gets one that has a type, whole; `check: null` stays none, and so do `allow: null` and the like.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ def with_defaults(root: Mapping) -> Mapping:
     given = root.get("defaults")
     if not isinstance(given, Mapping):
         return root
-    listener = only(given, ListenerSection.model_fields)
-    pool = only(given, PoolSection.model_fields)
+    listener = only(given, ListenerSection.fields())
+    pool = only(given, PoolSection.fields())
     entries = dict(root.entries)
     for key, under in (("listeners", listener), ("pools", pool)):
         entry = entries.get(key)
         if entry and isinstance(entry.node, Mapping):
             entries[key] = Entry(entry.key, each_over(entry.node, under))
     return made(root, entries)
+
+
+# Where the file says null of these, it means none, not an empty section.
+NONE_MEANT = ("allow", "deny", "accept_proxy")
 
 
 def each_over(members: Mapping, under: Mapping) -> Mapping:
@@ -41,6 +45,7 @@ def each_over(members: Mapping, under: Mapping) -> Mapping:
 def own_defaults(member: Node, under: Mapping) -> Mapping:
     """`under`, with no more of a check than concerns this member."""
     own = member.get("check") if isinstance(member, Mapping) else None
+    under = without(under, [key for key in NONE_MEANT if is_null(member, key)])
     check = under.get("check")
     if not isinstance(check, Mapping):
         return under
@@ -53,6 +58,11 @@ def own_defaults(member: Node, under: Mapping) -> Mapping:
     if type_of(own) == "tcp":
         check = without(check, HTTP_KEYS)
     return made(under, {**under.entries, "check": Entry(under.entries["check"].key, check)})
+
+
+def is_null(member: Node, key: str) -> bool:
+    node = member.get(key) if isinstance(member, Mapping) else None
+    return isinstance(node, Scalar) and node.value is None
 
 
 def type_of(check: Node | None) -> object:

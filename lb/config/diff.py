@@ -11,15 +11,25 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal
 
 from lb.config.problem import Problem
-from lb.model.address import Address
+from lb.model.address import Address, UnixAddress
 from lb.model.config import Config
+from lb.model.networks import Networks
 
 # The fields of Config besides listeners and pools.
 SETTINGS = ("workers", "sessions_max", "user", "runtime_dir", "shutdown", "admin", "log")
 
 # Fields that are called otherwise in the file. The keys of an http request stand beside those of its check.
-KEYS = {"binds": "bind", "close_after_s": "on_down", "initial_up": "initial", "http": "type"}
-UNITS = ("_s", "_percent")
+KEYS = {
+    "binds": "bind",
+    "close_after_s": "on_down",
+    "http": "type",
+    "initial_up": "initial",
+    "jitter_percent": "jitter",
+}
+UNIT = "_s"
+
+# What is compared as one value: it has no keys of its own in the file.
+WHOLE = (Address, UnixAddress, Networks)
 
 Kind = Literal["added", "removed", "changed"]
 
@@ -128,12 +138,11 @@ def differing(old: Any, new: Any, path: str = "") -> Iterator[str]:
 
 
 def is_section(value: Any) -> bool:
-    return is_dataclass(value) and not isinstance(value, Address)
+    return is_dataclass(value) and not isinstance(value, WHOLE)
 
 
 def key_of(field: str) -> str:
-    unit = next((unit for unit in UNITS if field.endswith(unit)), "")
-    return KEYS.get(field) or field.removesuffix(unit)
+    return KEYS.get(field) or field.removesuffix(UNIT)
 
 
 def joined(path: str, key: str) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import NoneType, UnionType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from lb.config.networks_section import FORMS
 from lb.config.places import Places
 from lb.config.problem import NOT_YET, WRONG_VALUES_MAX, BadValue, KeyPath, Problem, did_you_mean, quoted
 from lb.config.schema import FileSection
@@ -28,7 +29,7 @@ def explained(error: ValidationError, places: Places) -> Iterator[Problem]:
 
 
 def explain(details: ErrorDetails, places: Places) -> Problem:
-    path = details["loc"]
+    path = tuple(part for part in details["loc"] if part not in FORMS)
     match details["type"]:
         case "missing":
             return places.problem(path[:-1], f"`{path[-1]}` is missing", at_key=True)
@@ -41,6 +42,9 @@ def explain(details: ErrorDetails, places: Places) -> Problem:
             return places.problem(path[:-1] if at_key else path, str(wrong), hint, at_key=at_key)
         case "too_short":
             return places.problem(path, "an empty list", "name at least one")
+        case "too_long":
+            most = details["ctx"]["max_length"]
+            return places.problem(path, f"{len(details['input'])} entries; at most {most}")
         case kind if kind in KINDS:
             return places.problem(path, f"{quoted(details['input'])} is not {KINDS[kind]}")
     return places.problem(path, details["msg"])
@@ -50,7 +54,7 @@ def unknown_key(path: KeyPath, places: Places) -> Problem:
     section, key = section_at(path[:-1]), str(path[-1])
     if key in section.later:
         return places.problem(path, NOT_YET, at_key=True)
-    hint = did_you_mean(key, section.model_fields) or did_you_mean(key, section.later)
+    hint = did_you_mean(key, section.fields()) or did_you_mean(key, section.later)
     return places.problem(path, "unknown key", hint, at_key=True)
 
 
@@ -59,13 +63,13 @@ def section_at(path: KeyPath) -> type[Section]:
     kind: Any = FileSection
     for part in path:
         inside = unwrapped(kind)
-        kind = get_args(inside)[-1] if get_origin(inside) else inside.model_fields[part].annotation
+        kind = get_args(inside)[-1] if get_origin(inside) else inside.fields()[str(part)].annotation
     section: type[Section] = unwrapped(kind)
     return section
 
 
 def unwrapped(kind: Any) -> Any:
-    """`Annotated[X, ...]` and `X | None` are X."""
-    while get_origin(kind) in (Annotated, UnionType):
+    """`Annotated[X, ...]`, `X | None` and `X | list[Y]` are X."""
+    while get_origin(kind) in (Annotated, Union, UnionType):
         kind = next(argument for argument in get_args(kind) if argument is not NoneType)
     return kind

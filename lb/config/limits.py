@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lb.config.addresses import BINDS_MAX
 from lb.config.composer import NODES_MAX
 from lb.config.places import Places
 from lb.config.problem import Problem
-from lb.config.reading import items, members
+from lb.config.reading import count_binds, items, members
 from lb.config.schema import CPUS_MAX
 from lb.config.tree import Mapping
 
@@ -16,16 +17,13 @@ LISTENERS_MAX = 1024
 POOLS_MAX = 4096
 ENDPOINTS_MAX = 16384
 
-# Each is a socket per worker.
-BINDS_MAX = 4096
-
 
 def excess(places: Places) -> Iterator[Problem]:
     listeners, pools = members(places.root, "listeners"), members(places.root, "pools")
     sections = [section for _, section in (*listeners, *pools)]
     if isinstance(defaults := places.root.get("defaults"), Mapping):
         sections.append(defaults)
-    binds = sum(len(items(section.get("bind"))) for section in sections)
+    binds = sum(count_binds(node) for section in sections for node in items(section.get("bind")))
     endpoints = sum(len(items(section.get("endpoints"))) for section in sections)
     workers = places.root.get("workers")
     cpus = items(workers.get("cpus")) if isinstance(workers, Mapping) else []

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from pydantic import Field
+
 from lb.config import shorthand
-from lb.config.check_section import CheckSection
-from lb.config.leaf import Count, Duration, Either, IpPort, Word
+from lb.config.addresses import Host, Target
+from lb.config.check_section import PROXY_VERSIONS, CheckSection
+from lb.config.leaf import Either, Secret, Word
+from lb.config.numbers import Count, Duration, Prime, ZeroOr
 from lb.config.section import LONGEST, NAME, SESSIONS_MAX, Section, defaults, keys
-from lb.model.address import Address
+from lb.model.address import SocketAddress
 from lb.model.endpoint import WEIGHT_MAX, Endpoint
-from lb.model.pool import ConnectRule, Policy, Pool
+from lb.model.pool import ConnectRule, HashOn, HashRule, Policy, Pool, QueueRule
 
 ENDPOINT = defaults(Endpoint)
 CONNECT_RULE = defaults(ConnectRule)
+HASH_RULE = defaults(HashRule)
+QUEUE_RULE = defaults(QueueRule)
 POOL = defaults(Pool)
 
 POLICIES = tuple(policy.value for policy in Policy)
-LATER_POLICIES = ("power_of_two", "peak_ewma", "random", "source_hash", "maglev")
+
+TABLE_MIN, TABLE_MAX = 101, 5_000_011  # the larger one is Envoy's bound
+BOUND_MIN, BOUND_MAX = 101, 1000  # at 100 percent of the average no endpoint would have room for one more
+SOURCES_MAX = 64
+FEW = Field(max_length=SOURCES_MAX)
 
 
 class EndpointSection(Section):
@@ -25,23 +35,44 @@ class EndpointSection(Section):
 
     name: Annotated[str | None, Either(None, NAME)] = None
     """How it is called in orders, logs and metrics; empty: its address."""
-    address: Annotated[Address, IpPort(listens=False)]
-    """ADDRESS:PORT, IPv6 in brackets. Two endpoints may share one under different names."""
+    address: Annotated[SocketAddress, Target()]
+    """ADDRESS:PORT, IPv6 in brackets, or unix:/path. Two endpoints may share one under different names."""
     weight: Annotated[int, Count(0, WEIGHT_MAX)] = ENDPOINT.weight
     """Its share of new sessions, relative to the others; 0: none."""
-    sessions_max: Annotated[int, Count(0, SESSIONS_MAX)] = ENDPOINT.sessions_max
+    sessions_max: Annotated[int, Count(0, SESSIONS_MAX, "sessions")] = ENDPOINT.sessions_max
     """Most sessions at a time; 0: no limit. Several workers may pass it by one each, less one."""
     admin: Annotated[str, Word(("ready", "drain", "maint"))] = ENDPOINT.admin.value.lower()
     """ready; drain: no new sessions; maint: none, and no probes either."""
 
 
 class ConnectSection(Section):
-    later = keys("retry_budget_percent source")
-
     timeout: Annotated[float, Duration("10ms", "60s")] = CONNECT_RULE.timeout_s
     """For one attempt to connect to an endpoint."""
-    attempts_max: Annotated[int, Count(1, 8)] = CONNECT_RULE.attempts_max
+    attempts_max: Annotated[int, Count(1, 8, "attempts")] = CONNECT_RULE.attempts_max
     """Endpoints a session tries before it ends, the first one included."""
+    retry_budget_percent: Annotated[int, Count(0, 100, "percent")] = CONNECT_RULE.retry_budget_percent
+    """Sessions on a further attempt, as a share of the open ones of the pool."""
+    source: Annotated[list[Annotated[str, Host(ours=True)]], FEW, shorthand.ONE] = []  # noqa: RUF012
+    """Addresses of this machine to connect from, each in turn: one, or a list; empty: the kernel chooses."""
+
+
+class HashSection(Section):
+    on: Annotated[str, Word(tuple(on.value for on in HashOn), later=("quic_cid",))] = HASH_RULE.on.value
+    """What is hashed: the client's address, that and its port, or the name in the TLS ClientHello."""
+    table: Annotated[int, Prime(TABLE_MIN, TABLE_MAX, "slots")] = HASH_RULE.table
+    """Of maglev, the size of its table: a prime number, 100 times as many as endpoints or more."""
+    bound_percent: Annotated[int, ZeroOr(BOUND_MIN, BOUND_MAX, "percent")] = HASH_RULE.bound_percent
+    """No endpoint gets more than this share of the average load; what is past it goes elsewhere; 0: no
+    bound."""
+    key: Annotated[str, Secret("a text of up to 255 characters", r"[^\x00-\x1f]*")] = HASH_RULE.key
+    """A secret, so that nobody can aim at an endpoint; instances of lb with the same one agree."""
+
+
+class QueueSection(Section):
+    max: Annotated[int, Count(0, SESSIONS_MAX, "sessions")] = QUEUE_RULE.max
+    """How many sessions may wait for room while every endpoint is at its sessions_max; 0: none."""
+    timeout: Annotated[float, Duration("10ms", "1h")] = QUEUE_RULE.timeout_s
+    """How long one waits before it is refused."""
 
 
 class OnDownSection(Section):
@@ -51,18 +82,24 @@ class OnDownSection(Section):
 
 class PoolSection(Section):
     later = keys(
-        "discover outlier slow_start on_all_down panic_percent overprovision_percent prefer_zone queue hash"
-        " send_proxy role lag_max fallback tier objective redundancy"
+        "discover outlier slow_start on_all_down panic_percent overprovision_percent prefer_zone role"
+        " lag_max fallback tier objective redundancy"
     )
 
     endpoints: list[Annotated[EndpointSection, shorthand.ADDRESS]]
-    """The members: each an ADDRESS:PORT, or a mapping."""
-    policy: Annotated[str, Word(tuple(policy.value for policy in Policy), LATER_POLICIES)] = POOL.policy.value
+    """The members: each an address, or a mapping."""
+    policy: Annotated[str, Word(POLICIES)] = POOL.policy.value
     """How an endpoint is picked among the eligible ones."""
+    hash: HashSection = HashSection()
+    """For the policies source_hash and maglev."""
     check: CheckSection | None = None
     """How health is observed; empty: not at all, and every endpoint is eligible."""
     connect: ConnectSection = ConnectSection()
     """Connecting to an endpoint."""
+    queue: QueueSection = QueueSection()
+    """Waiting for room."""
+    send_proxy: Annotated[str | None, Either(None, Word(PROXY_VERSIONS))] = None
+    """Open each connection to an endpoint with a PROXY header that names the client: v1, v2; empty: none."""
     drain: Annotated[float, Duration("0s", LONGEST)] = POOL.drain_s
     """How long an endpoint that was removed or drained may keep its sessions."""
     on_down: Annotated[OnDownSection | None, shorthand.ON_DOWN] = None

@@ -6,8 +6,9 @@ Problems are collected and raised together, so that one run of `lb check` shows 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 NOT_YET = "is not supported by this version of lb yet"
 
@@ -43,10 +44,17 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; `problems` are all of them, by position, up to a sensible number."""
+    """The configuration cannot be used; `problems` are all of them, by position, up to a sensible number.
+
+    `lists` are the files of lists that it names, as in Loaded: a change of one may mend it.
+    """
+
+    lists: Mapping[str, str | None] = MappingProxyType({})
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        ordered = sorted(problems, key=lambda problem: (problem.line, problem.column))
+        found = list(problems)
+        files = list(dict.fromkeys(problem.file for problem in found))
+        ordered = sorted(found, key=lambda one: (files.index(one.file), one.line, one.column))
         if more := ordered[PROBLEMS_MAX:]:
             ordered[PROBLEMS_MAX:] = [replace(more[0], path="", message=AND_MORE, suggestion=None)]
         self.problems = tuple(ordered)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lb.config.leaf import read_address
+from lb.config.addresses import bind_count, read_bind, read_ip_port, read_unix
 from lb.config.problem import BadValue
 from lb.config.tree import Mapping, Node, Scalar, Sequence
-from lb.model.address import Address
+from lb.model.address import UNIX_PREFIX, SocketAddress
 
 
 def members(root: Mapping, key: str) -> list[tuple[str, Mapping]]:
@@ -32,10 +32,30 @@ def text(node: Mapping, key: str) -> str | None:
     return str(found.value)
 
 
-def address_of(node: Node | None) -> Address | None:
+def number(node: Mapping, key: str) -> int | None:
+    found = node.get(key)
+    value = found.value if isinstance(found, Scalar) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def address_of(node: Node | None) -> SocketAddress | None:
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
         return None
     try:
-        return read_address(node.value)
+        return read_unix(node.value) if node.value.startswith(UNIX_PREFIX) else read_ip_port(node.value)
     except BadValue:
         return None
+
+
+def binds_of(node: Node | None) -> tuple[SocketAddress, ...]:
+    """All that one entry of `bind` stands for."""
+    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        return ()
+    try:
+        return read_bind(node.value)
+    except BadValue:
+        return ()
+
+
+def count_binds(node: Node | None) -> int:
+    return bind_count(node.value) if isinstance(node, Scalar) and isinstance(node.value, str) else 1

@@ -12,22 +12,14 @@ from typing import Annotated, Any
 from pydantic import ConfigDict
 
 from lb.config import shorthand
+from lb.config.addresses import Bind, Loopback
 from lb.config.check_section import DefaultCheckSection
-from lb.config.leaf import (
-    REFERENCE_PATTERN,
-    SOCKET_PATH_BYTES_MAX,
-    Count,
-    Duration,
-    Either,
-    FilePath,
-    IpPort,
-    Text,
-    Word,
-)
-from lb.config.listener_section import ListenerSection
+from lb.config.leaf import REFERENCE_PATTERN, Either, FilePath, Text, Word
+from lb.config.listener_section import RATE_MAX, ListenerSection
+from lb.config.numbers import Count, Duration
 from lb.config.pool_section import EndpointSection, PoolSection
-from lb.config.section import LONGEST, NAME, SESSIONS_MAX, SOME, Section, defaults, keys
-from lb.model.address import Address
+from lb.config.section import LONGEST, NAME, SESSIONS_MAX, SOME, USER, Section, defaults, keys
+from lb.model.address import PATH_BYTES_MAX, Address, SocketAddress
 from lb.model.config import AdminPlane, Config, Log, Shutdown, Workers
 
 WORKERS = defaults(Workers)
@@ -37,11 +29,12 @@ LOG = defaults(Log)
 CONFIG = defaults(Config)
 
 WORKERS_MAX = 64
+SESSIONS = Count(1, SESSIONS_MAX, "sessions")
 CPUS_MAX = 1024  # as many as a cpu_set_t of glibc holds
 
 
 class WorkersSection(Section):
-    count: Annotated[int | None, Either("auto", Count(1, WORKERS_MAX))] = WORKERS.count
+    count: Annotated[int | None, Either("auto", Count(1, WORKERS_MAX, "workers"))] = WORKERS.count
     """How many worker processes; auto: as many as the CPUs that lb may use (affinity and cgroup quota)."""
     cpus: Annotated[list[Annotated[int, Count(0, CPUS_MAX - 1)]], SOME] | None = None
     """CPUs to pin the workers to, in turn."""
@@ -59,9 +52,9 @@ class ShutdownSection(Section):
 class AdminSection(Section):
     later = keys("tokens tls")
 
-    bind: Annotated[Address | None, Either("off", IpPort(loopback=True))] = ADMIN_PLANE.bind
+    bind: Annotated[Address | None, Either("off", Loopback())] = ADMIN_PLANE.bind
     """Where the API and /metrics are served: a loopback address (port 0: any free one), or off."""
-    socket: Annotated[str | None, Either(None, FilePath(SOCKET_PATH_BYTES_MAX))] = ADMIN_PLANE.socket
+    socket: Annotated[str | None, Either(None, FilePath(PATH_BYTES_MAX))] = ADMIN_PLANE.socket
     """The unix socket of the command line; empty: admin.sock in runtime_dir."""
 
 
@@ -76,6 +69,9 @@ class LogSection(Section):
         LOG.access
     )
     """Where one line per session goes: stdout, off, or a path (opened again on USR1)."""
+    access_rate_max: Annotated[int, Count(0, RATE_MAX, "lines per second")] = LOG.access_rate_max
+    """Past so many lines per second, over all workers, a sample is written and the rest is counted; 0: every
+    session has its line."""
 
 
 def without_defaults(section: dict[str, Any]) -> None:
@@ -90,7 +86,7 @@ class DefaultsSection(ListenerSection, PoolSection):
     model_config = ConfigDict(json_schema_extra=without_defaults)
     later = ListenerSection.later | PoolSection.later
 
-    bind: Annotated[list[Annotated[Address, IpPort()]], SOME, shorthand.ONE] = []  # noqa: RUF012
+    bind: Annotated[list[Annotated[tuple[SocketAddress, ...], Bind()]], SOME, shorthand.ONE] = []  # noqa: RUF012
     pool: Annotated[str, NAME] = ""
     endpoints: list[Annotated[EndpointSection, shorthand.ADDRESS]] = []  # noqa: RUF012
     check: DefaultCheckSection | None = None
@@ -105,13 +101,11 @@ class FileSection(Section):
     """The version of this format."""
     workers: Annotated[WorkersSection, shorthand.COUNT] = WorkersSection()
     """Worker processes. `workers: 2` for short. Takes effect at a restart."""
-    sessions_max: Annotated[int | None, Either("auto", Count(1, SESSIONS_MAX))] = CONFIG.sessions_max
+    sessions_max: Annotated[int | None, Either("auto", SESSIONS)] = CONFIG.sessions_max
     """Most sessions at a time; auto: what the descriptors carry. Takes effect at a restart."""
-    user: Annotated[str | None, Either(None, Text("a user", r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}\$?"))] = (
-        CONFIG.user
-    )
+    user: Annotated[str | None, Either(None, USER)] = CONFIG.user
     """Who to become once the listeners are bound. Takes effect at a restart."""
-    runtime_dir: Annotated[str, FilePath(SOCKET_PATH_BYTES_MAX - len("/admin.sock"))] = CONFIG.runtime_dir
+    runtime_dir: Annotated[str, FilePath(PATH_BYTES_MAX - len("/admin.sock"))] = CONFIG.runtime_dir
     """A folder for sockets. Takes effect at a restart."""
     shutdown: ShutdownSection = ShutdownSection()
     """How lb ends."""
@@ -136,7 +130,8 @@ def json_schema() -> dict[str, Any]:
 
 
 def tidied(part: Any) -> Any:
-    """Without titles that repeat the key; and in draft 7 nothing that stands beside a `$ref` counts."""
+    """Without titles that repeat the key, sentences on one line; and in draft 7 nothing that stands beside a
+    `$ref` counts."""
     if isinstance(part, list):
         return [tidied(item) for item in part]
     if not isinstance(part, dict):
@@ -144,6 +139,8 @@ def tidied(part: Any) -> Any:
     part = {
         key: tidied(value) for key, value in part.items() if not (key == "title" and isinstance(value, str))
     }
+    if isinstance(about := part.get("description"), str):
+        part["description"] = " ".join(about.split())
     if "patternProperties" in part:
         names = {
             key.removesuffix(f"|{REFERENCE_PATTERN}"): value

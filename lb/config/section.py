@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic.fields import FieldInfo
 
 from lb.config.leaf import NAME_PATTERN, Text
 from lb.config.problem import Budget
@@ -16,6 +17,8 @@ LONGEST = "20d"  # in milliseconds this still fits 31 bits
 
 SOME = Field(min_length=1)
 NAME = Text("a name (1 to 63 letters, digits and _ . -)", NAME_PATTERN)
+ACCOUNT_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,30}\$?"
+USER, GROUP = Text("a user", ACCOUNT_PATTERN), Text("a group", ACCOUNT_PATTERN)
 
 
 def defaults(model: type) -> Any:
@@ -35,6 +38,11 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
     later: ClassVar[frozenset[str]] = frozenset()
 
+    @classmethod
+    def fields(cls) -> dict[str, FieldInfo]:
+        """By key: what is a word of Python's own has another name there."""
+        return {field.alias or name: field for name, field in cls.model_fields.items()}
+
     @model_validator(mode="before")
     @classmethod
     def read(cls, value: object, info: ValidationInfo[Budget]) -> object:
@@ -42,4 +50,5 @@ class Section(BaseModel):
             return {}
         if not isinstance(value, dict):
             return value
-        return {key: node for key, node in value.items() if key in cls.model_fields or info.context.spend()}
+        known = cls.fields()
+        return {key: node for key, node in value.items() if key in known or info.context.spend()}

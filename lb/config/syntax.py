@@ -14,7 +14,8 @@ TEXT_MAX = 4 * 2**20
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
-def refuse_unreadable(text: str, file: str) -> None:
+def refuse_unreadable(text: str, file: str, kind: str = "YAML") -> None:
+    """`kind` is what messages call it."""
     if len(text) > TEXT_MAX:
         raise ConfigError([Problem(file, 0, 0, "", f"is larger than {TEXT_MAX // 2**20} MiB")])
     if match := UNPRINTABLE.search(text):
@@ -22,7 +23,7 @@ def refuse_unreadable(text: str, file: str) -> None:
         line, column = len(before), len(before[-1]) + 1
         if match.start() and text[match.start() - 1] in "\r\n\x85\u2028\u2029":
             line, column = line + 1, 1
-        message, suggestion = f"the character U+{ord(match[0]):04X} cannot stand in YAML", None
+        message, suggestion = f"the character U+{ord(match[0]):04X} cannot stand in {kind}", None
         if match[0] == "\ufeff":
             message, suggestion = "a byte order mark", "save the file as UTF-8 without one"
         raise ConfigError([Problem(file, line, column, "", message, suggestion)])

@@ -7,6 +7,7 @@ import pytest
 from lb.config import parse
 from lb.model.check import Check, HttpRequest
 from lb.model.listener import Keepalive, TcpOptions, Timeouts
+from lb.model.networks import Networks
 from lb.model.pool import Pool
 
 
@@ -30,7 +31,8 @@ listeners:
 pools: {web: {endpoints: [10.0.0.1:80]}}
 """
     a, b = parse(source, file="lb.yaml").config.listeners
-    assert (a.timeouts, b.timeouts) == (Timeouts(3600.0, 5.0), Timeouts(3600.0, 60.0))
+    assert a.timeouts == Timeouts(idle_s=3600.0, half_close_s=5.0)
+    assert b.timeouts == Timeouts(idle_s=3600.0, half_close_s=60.0)
     assert (a.tcp, b.tcp) == (TcpOptions(keepalive=Keepalive(60, 3, 9)), TcpOptions(keepalive=None))
 
 
@@ -45,6 +47,23 @@ pools:
     config = parse(source, file="lb.yaml").config
     assert [listener.pool for listener in config.listeners] == ["web", "other"]
     assert [len(pool.endpoints) for pool in config.pools] == [2, 1]
+
+
+@pytest.mark.parametrize("key", ["allow", "deny"])
+@pytest.mark.parametrize("form", ["[10.0.0.0/8]", "10.0.0.0/8"])
+def test_null_takes_the_list_of_defaults_away(key: str, form: str) -> None:
+    source = f"""
+defaults: {{{key}: {form}, accept_proxy: {{from: {form}}}}}
+listeners:
+  a: {{bind: 127.0.0.1:1, pool: web}}
+  b: {{bind: 127.0.0.1:2, pool: web, {key}: null, accept_proxy: null}}
+  c: {{bind: 127.0.0.1:3, pool: web, {key}: ["unix:"]}}
+pools: {{web: {{endpoints: [10.0.0.1:80]}}}}
+"""
+    of_defaults, none, unix = Networks.parse(["10.0.0.0/8"]), None, Networks(unix=True)
+    listeners = parse(source, file="lb.yaml").config.listeners
+    assert [getattr(listener, key) for listener in listeners] == [of_defaults, none, unix]
+    assert [listener.accept_proxy for listener in listeners] == [of_defaults, none, of_defaults]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 
 import pytest
 
 from lb.config import apply_kept, diff, parse
-from lb.model.config import Config
+from lb.config.check_section import CheckSection
+from lb.config.diff import key_of
+from lb.config.listener_section import ListenerSection, TimeoutsSection
+from lb.config.pool_section import ConnectSection, EndpointSection, HashSection, PoolSection, QueueSection
+from lb.config.schema import AdminSection, FileSection, LogSection, ShutdownSection, WorkersSection
+from lb.config.section import Section
+from lb.config.socket_section import KeepaliveSection, TcpSection, UnixSection
+from lb.model.check import Check
+from lb.model.config import AdminPlane, Config, Log, Shutdown, Workers
+from lb.model.endpoint import Endpoint
+from lb.model.listener import Keepalive, Listener, TcpOptions, Timeouts, UnixSocket
+from lb.model.pool import ConnectRule, HashRule, Pool, QueueRule
+
+SECTIONS: dict[type[Section], type] = {
+    AdminSection: AdminPlane,
+    CheckSection: Check,
+    ConnectSection: ConnectRule,
+    EndpointSection: Endpoint,
+    FileSection: Config,
+    HashSection: HashRule,
+    KeepaliveSection: Keepalive,
+    ListenerSection: Listener,
+    LogSection: Log,
+    PoolSection: Pool,
+    QueueSection: QueueRule,
+    ShutdownSection: Shutdown,
+    TcpSection: TcpOptions,
+    TimeoutsSection: Timeouts,
+    UnixSection: UnixSocket,
+    WorkersSection: Workers,
+}
 
 TEXT = """
 listeners:
@@ -52,6 +83,37 @@ def test_same_configuration_has_no_changes() -> None:
         (
             ("{type: http}", "{type: http}, connect: {attempts_max: 1}"),
             "pool api changed: connect.attempts_max",
+        ),
+        (("pool: api}", "pool: api, allow: [10.0.0.0/8]}"), "listener api changed: allow"),
+        (
+            ("pool: api}", "pool: api, deny: 10.0.0.1, rate_max: 5}"),
+            "listener api changed: deny, rate_max",
+        ),
+        (("pool: api}", "pool: api, accept_proxy: {from: 10.0.0.1}}"), "listener api changed: accept_proxy"),
+        (("pool: api}", "pool: api, session_age_max: 1h}"), "listener api changed: session_age_max"),
+        (
+            ("pool: api}", "pool: api, sessions_max_per_source: 5}"),
+            "listener api changed: sessions_max_per_source",
+        ),
+        (
+            ("pool: api}", 'pool: api, tcp: {user_timeout: 1s, mss: 1400}, unix: {mode: "0660"}}'),
+            "listener api changed: tcp.user_timeout, tcp.mss, unix.mode",
+        ),
+        (
+            ("{type: http}", "{type: http}, connect: {retry_budget_percent: 5, source: 10.0.0.9}"),
+            "pool api changed: connect.retry_budget_percent, connect.source",
+        ),
+        (
+            (
+                "{type: http}",
+                "{type: http}, queue: {max: 1, timeout: 1s}, hash: {bound_percent: 125, key: a}",
+            ),
+            "pool api changed: queue.max, queue.timeout, hash.bound_percent, hash.key",
+        ),
+        (("{type: http}", "{type: http}, send_proxy: v2"), "pool api changed: check.send_proxy, send_proxy"),
+        (
+            ("name: b, address: 10.0.0.2:80", 'name: b, address: "unix:/run/b.sock"'),
+            "endpoint web/b changed: address",
         ),
         (("{type: http}", "null"), "pool api changed: check"),
         (("{type: http}", "{type: tcp}"), "pool api changed: check.type"),
@@ -99,8 +161,23 @@ pools:
 
 
 def test_settings_that_a_reload_can_change_are_changes() -> None:
-    top = "log: {level: debug, format: json}\nshutdown: {drain: 1m}\n"
-    assert changes(top=top) == ["settings changed: shutdown.drain, log.level, log.format"]
+    top = "log: {level: debug, format: json, access_rate_max: 9}\nshutdown: {drain: 1m}\n"
+    assert changes(top=top) == [
+        "settings changed: shutdown.drain, log.level, log.format, log.access_rate_max"
+    ]
+
+
+def test_address_in_place_of_another_is_told_as_one_key() -> None:
+    old = TEXT.replace("10.0.0.2:80", '"unix:/run/b.sock"')
+    new = TEXT.replace("10.0.0.2:80", '"unix:/run/c.sock"')
+    assert list(map(str, diff(read(old), read(new)).changes)) == ["endpoint web/b changed: address"]
+
+
+def test_every_field_of_the_model_is_called_by_a_key_of_the_file() -> None:
+    for section, model in SECTIONS.items():
+        keys = set(section.fields())
+        for field in dataclasses.fields(model):
+            assert key_of(field.name) in keys | {"name", "type"}, f"{model.__name__}.{field.name}"
 
 
 @pytest.mark.parametrize(

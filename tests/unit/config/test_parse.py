@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from lb.config import ConfigError, Loaded, parse
-from lb.model.address import Address
+from lb.model.address import Address, SocketAddress, UnixAddress
 from lb.model.check import Check, HttpRequest
 from lb.model.config import AdminPlane, Config, Log, Shutdown, Workers
 from lb.model.endpoint import Admin, Endpoint
-from lb.model.listener import Keepalive, Listener, TcpOptions, Timeouts
-from lb.model.pool import ConnectRule, Policy, Pool
+from lb.model.listener import Keepalive, Listener, RefuseBy, TcpOptions, Timeouts, UnixSocket
+from lb.model.networks import Networks
+from lb.model.pool import ConnectRule, HashOn, HashRule, Policy, Pool, QueueRule
+from lb.model.proxy import ProxyVersion
 
 EXAMPLES = Path(__file__).parents[3] / "config"
 
@@ -54,10 +56,13 @@ def test_example_that_is_smallest_runs() -> None:
 
 def test_example_with_every_key_holds_the_defaults() -> None:
     loaded = read((EXAMPLES / "full.yaml").read_text())
-    binds = (Address("0.0.0.0", 8080), Address("::", 8080))
+    ports = (Address("127.0.0.1", port) for port in range(8100, 8110))
+    wildcards = (Address("0.0.0.0", 8080), Address("::", 8080))
+    binds: tuple[SocketAddress, ...] = (*wildcards, *ports, UnixAddress("/run/lb/web.sock"))
     second = Endpoint("[2001:db8::2]:80", Address("2001:db8::2", 80))
     pool = Pool("web", (Endpoint("10.0.0.1:80", A), second), check=Check(http=HttpRequest()))
-    assert loaded.config == Config((Listener("web", binds, "web"),), (pool,))
+    listener = Listener("web", binds, "web", accept_proxy=Networks.parse(["10.0.0.0/8"]))
+    assert loaded.config == Config((listener,), (pool,))
     assert loaded.warnings == ()
 
 
@@ -71,36 +76,55 @@ user: nobody
 runtime_dir: /tmp/lb
 shutdown: {pre_drain: 1s, drain: 2s, orphan: 3s}
 admin: {bind: "[::1]:0", socket: /tmp/lb.sock}
-log: {level: debug, format: json, access: /var/log/lb}
+log: {level: debug, format: json, access: /var/log/lb, access_rate_max: 100}
 """,
-        listener="""bind: ["127.0.0.1:0", "[::]:443"], pool: web, protocol: tcp, sessions_max: 7,
-            timeouts: {idle: 1h, half_close: 0s, reset_linger: 1500ms},
-            tcp: {backlog: 10, keepalive: {idle: 1m, interval: 5s, count: 9}}""",
-        pool="""policy: least_connections, drain: 5m, on_down: {close_after: 30s},
-            connect: {timeout: 1s, attempts_max: 2},
+        listener="""bind: ["127.0.0.1:0", "[::]:443", "unix:/run/web.sock"], pool: web, protocol: tcp,
+            allow: [10.0.0.0/8, "unix:"], deny: ["2001:db8::/32"], refuse_by: silence,
+            accept_proxy: {from: 10.1.2.3}, sessions_max: 7, sessions_max_per_source: 6, rate_max: 5,
+            rate_max_per_source: 4, upload_max: 10MiB, download_max: 1000, dry_run: true, session_age_max: 1d,
+            timeouts: {routing: 3s, idle: 1h, half_close: 0s, reset_linger: 1500ms},
+            tcp: {backlog: 10, keepalive: {idle: 1m, interval: 5s, count: 9}, user_timeout: 20s,
+                  fast_open: true, defer_accept: true, interface: eth0, netns: blue, mark: 7, dscp: 46,
+                  mss: 1400, congestion: bbr, freebind: true, transparent: true},
+            unix: {mode: "0660", owner: www-data, group: 33}""",
+        pool="""policy: maglev, drain: 5m, on_down: {close_after: 30s}, send_proxy: v2,
+            hash: {on: sni, table: 5000011, bound_percent: 125, key: "s e c r e t"},
+            queue: {max: 100, timeout: 1s},
+            connect: {timeout: 1s, attempts_max: 2, retry_budget_percent: 50, source: [10.0.0.9, "::1"]},
             endpoints: [{name: b, address: "10.0.0.2:80", weight: 0, sessions_max: 9, admin: maint}],
             check: {type: http, interval: 2s, interval_changing: 1s, interval_down: 5s, timeout: 3s,
-                    rise: 3, fall: 1, jitter: 0%, port: 81, address: "::1", initial: unknown, path: /up,
-                    host: web, method: HEAD, headers: {X-A: "1", X-B: b}, status: [200-204, 404]}""",
+                    rise: 3, fall: 1, jitter: 0%, port: 81, address: "::1", initial: unknown,
+                    send_proxy: v1, path: /up, host: web, method: HEAD, headers: {X-A: "1", X-B: b},
+                    status: [200-204, 404]}""",
     )
     http = HttpRequest("/up", "web", "HEAD", (("X-A", "1"), ("X-B", "b")), ((200, 204), (404, 404)))
-    check = Check(http, 2.0, 1.0, 5.0, 3.0, 3, 1, 0, 81, "::1", False)
+    check = Check(http, 2.0, 1.0, 5.0, 3.0, 3, 1, 0, 81, "::1", False, ProxyVersion.V1)
+    tcp = TcpOptions(
+        10, Keepalive(60, 5, 9), 20.0, True, True, "eth0", "blue", 7, 46, 1400, "bbr", True, True
+    )  # fmt: skip
     endpoint = Endpoint("b", B, 0, 9, Admin.MAINT)
     assert found == Config(
         listeners=(
             Listener(
-                "web", (Address("127.0.0.1", 0), Address("::", 443)), "web", 7,
-                Timeouts(3600.0, 0.0, 1.5), TcpOptions(10, Keepalive(60, 5, 9)),
+                "web", (Address("127.0.0.1", 0), Address("::", 443), UnixAddress("/run/web.sock")), "web", 7,
+                Timeouts(3.0, 3600.0, 0.0, 1.5), tcp, Networks.parse(["10.0.0.0/8", "unix:"]),
+                Networks.parse(["2001:db8::/32"]), RefuseBy.SILENCE, Networks.parse(["10.1.2.3"]), 6, 5, 4,
+                10 * 2**20, 1000, True, 86400.0, UnixSocket(0o660, "www-data", "33"),
             ),
         ),
-        pools=(Pool("web", (endpoint,), Policy.LEAST_CONNECTIONS, check, ConnectRule(1.0, 2), 300.0, 30.0),),
+        pools=(
+            Pool(
+                "web", (endpoint,), Policy.MAGLEV, check, ConnectRule(1.0, 2, 50, ("10.0.0.9", "::1")), 300.0,
+                30.0, QueueRule(100, 1.0), HashRule(HashOn.SNI, 5000011, 125, "s e c r e t"), ProxyVersion.V2,
+            ),
+        ),
         workers=Workers(4, (0, 2)),
         sessions_max=5000,
         user="nobody",
         runtime_dir="/tmp/lb",
         shutdown=Shutdown(1.0, 2.0, 3.0),
         admin=AdminPlane(Address("::1", 0), "/tmp/lb.sock"),
-        log=Log("debug", "json", "/var/log/lb"),
+        log=Log("debug", "json", "/var/log/lb", 100),
     )  # fmt: skip
 
 
@@ -132,10 +156,79 @@ def test_short_form_at_the_top_is_read(top: str, part: str, value: Any) -> None:
         ("check: {type: tcp}", "check", Check()),
         ("check: {type: http, status: 204}", "check", Check(http=HttpRequest(status=((204, 204),)))),
         ("connect: ", "connect", ConnectRule()),
+        ("connect: {source: 10.0.0.9}", "connect", ConnectRule(source=("10.0.0.9",))),
+        ("hash: ", "hash", HashRule()),
+        ("queue: {max: 5}", "queue", QueueRule(max=5)),
+        ("send_proxy: null", "send_proxy", None),
+        *[(f"policy: {policy.value}", "policy", policy) for policy in Policy],
     ],
 )
 def test_short_form_in_a_pool_is_read(pool: str, part: str, value: Any) -> None:
     assert getattr(config(pool=f"endpoints: [10.0.0.1:80], {pool}").pools[0], part) == value
+
+
+@pytest.mark.parametrize(
+    ("listener", "part", "value"),
+    [
+        ("allow: null", "allow", None),
+        ("allow: 10.0.0.0/8", "allow", Networks.parse(["10.0.0.0/8"])),
+        ('allow: [0.0.0.0/0, "::/0"]', "allow", Networks(((0, 2**32 - 1),), ((0, 2**128 - 1),))),
+        ("deny: []", "deny", None),
+        ("deny: null", "deny", None),
+        ('deny: ["unix:"]', "deny", Networks(unix=True)),
+        ("deny: [10.0.0.0/9, 10.128.0.0/9]", "deny", Networks.parse(["10.0.0.0/8"])),
+        ("accept_proxy: null", "accept_proxy", None),
+        ('accept_proxy: {from: "::1"}', "accept_proxy", Networks.parse(["::1"])),
+        ("upload_max: 1.5KiB", "upload_max", 1536),
+        ("unix: {mode: 0600}", "unix", UnixSocket(0o600)),
+        ("tcp: {dscp: null, user_timeout: 0s}", "tcp", TcpOptions(user_timeout_s=0.0)),
+    ],
+)
+def test_value_of_a_listener_is_read(listener: str, part: str, value: Any) -> None:
+    found = config(listener=f"bind: 127.0.0.1:8080, pool: web, {listener}").listeners[0]
+    assert getattr(found, part) == value
+
+
+@pytest.mark.parametrize(
+    ("written", "binds"),
+    [
+        ("10.0.0.1:80-82", "10.0.0.1:80 10.0.0.1:81 10.0.0.1:82"),
+        ('"[::]:80-80"', "[::]:80"),
+        ('["10.0.0.1:65535-65535", "unix:/run//lb/./web.sock"]', "10.0.0.1:65535 unix:/run/lb/web.sock"),
+        ("10.0.0.1:1-4096", " ".join(f"10.0.0.1:{port}" for port in range(1, 4097))),
+    ],
+)
+def test_range_of_ports_is_each_of_them(written: str, binds: str) -> None:
+    found = config(listener=f"bind: {written}, pool: web")
+    assert " ".join(map(str, found.listeners[0].binds)) == binds
+
+
+def test_endpoint_on_a_unix_socket_is_called_by_its_address() -> None:
+    found = config(pool='endpoints: ["unix:/run/app.sock"]').pools[0].endpoints
+    assert found == (Endpoint("unix:/run/app.sock", UnixAddress("/run/app.sock")),)
+
+
+@pytest.mark.parametrize(
+    ("pool", "check", "version"),
+    [
+        ("v1", "", ProxyVersion.V1),
+        ("null", "", None),
+        ("v2", "send_proxy: null", ProxyVersion.V2),
+        ("v2", "send_proxy: off", None),
+        ("v2", "send_proxy: v1", ProxyVersion.V1),
+        ("null", "send_proxy: v1", ProxyVersion.V1),
+        ("v2", "port: 81", None),
+        ("v2", "address: 10.0.0.9", None),
+        ("v2", "port: 81, send_proxy: v2", ProxyVersion.V2),
+    ],
+)
+def test_probe_opens_as_sessions_do_unless_it_goes_elsewhere(
+    pool: str, check: str, version: ProxyVersion | None
+) -> None:
+    text = f"endpoints: [10.0.0.1:80], send_proxy: {pool}, check: {{type: tcp, {check}}}"
+    found = config(pool=text).pools[0].check
+    assert found
+    assert found.send_proxy is version
 
 
 @pytest.mark.parametrize(
@@ -176,10 +269,41 @@ def test_timeout_of_a_check_longer_than_its_interval_is_fine() -> None:
         ("listeners: {}\npools: {}\n", "lb.yaml:1:1: listeners: without a listener nothing is served"),
         (text(pool="endpoints: []"), "lb.yaml:4:3: pools.web: a pool without endpoints ends every session"),
         (text() + "  b: {endpoints: [10.0.0.1:1]}\n", "lb.yaml:5:3: pools.b: no listener uses this pool"),
+        (
+            text(pool="endpoints: [10.0.0.1:1], hash: {on: sni}"),
+            "lb.yaml:4:34: pools.web.hash: has no effect: the policy round_robin does not hash; "
+            "write `policy: maglev` or `policy: source_hash`",
+        ),
+        (
+            text(pool="endpoints: [10.0.0.1:1, 10.0.0.1:2], policy: maglev, hash: {table: 199}"),
+            "lb.yaml:4:69: pools.web.hash.table: 199 slots for 2 endpoints: their shares are more than a "
+            "percent off; write a prime number above 200 for `hash.table`",
+        ),
+        (
+            text(pool="endpoints: [10.0.0.1:1, {address: 10.0.0.2:1, sessions_max: 0}], queue: {max: 9}"),
+            "lb.yaml:4:74: pools.web.queue: nobody ever waits: no endpoint of this pool has a sessions_max",
+        ),
     ],
 )
 def test_file_that_is_fine_but_odd_is_warned_about(source: str, warning: str) -> None:
     assert list(map(str, read(source).warnings)) == [warning]
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        "policy: maglev, hash: {on: sni}, endpoints: [10.0.0.1:1]",
+        "policy: source_hash, hash: {key: a}, endpoints: [10.0.0.1:1]",
+        "queue: {max: 5}, endpoints: [10.0.0.1:1, {address: 10.0.0.2:1, sessions_max: 1}]",
+        "queue: {timeout: 1s}, endpoints: [10.0.0.1:1]",
+    ],
+)
+def test_rule_with_an_effect_is_not_warned_about(pool: str) -> None:
+    assert read(text(pool=pool)).warnings == ()
+
+
+def test_rule_in_defaults_is_for_the_pools_that_it_concerns() -> None:
+    assert read(text(top="defaults: {hash: {on: sni}, queue: {max: 5}}")).warnings == ()
 
 
 def test_problem_of_an_alias_is_told_where_it_is_written() -> None:
