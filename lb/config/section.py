@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, fields
+from functools import cache
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -39,6 +40,7 @@ class Section(BaseModel):
     later: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
+    @cache
     def fields(cls) -> dict[str, FieldInfo]:
         """By key: what is a word of Python's own has another name there."""
         return {field.alias or name: field for name, field in cls.model_fields.items()}

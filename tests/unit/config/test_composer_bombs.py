@@ -16,7 +16,7 @@ import pytest
 from lb.config import ConfigError, parse
 
 SECONDS_MAX = 1.0
-SLOW_MACHINE = 3  # tests share their processors with others
+SLOW_MACHINE = 3  # tests share the cores of their processors with others
 MIB_MAX = 64
 
 ENVIRONMENT = {"LONG": "y" * 100_000, "FITS": "z" * 16_000}
@@ -65,13 +65,13 @@ BOMBS: dict[str, Callable[[], str]] = {
 def set_off(name: str, answer: Connection) -> None:
     text = BOMBS[name]()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    start_s = time.process_time()  # what others do meanwhile does not count
     refused = False
     try:
         parse(text, file="lb.yaml", environment=ENVIRONMENT)
     except ConfigError as error:
         refused = 0 < len(str(error)) < 100_000
-    took_s = time.perf_counter() - start
+    took_s = time.process_time() - start_s
     answer.send((refused, took_s, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
 
 
