@@ -36,7 +36,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 json.dumps({"ok": False, "errors": [asdict(problem) for problem in error.problems]}, indent=2)
             )
         else:
-            print("\n".join(shown_problems(error.problems, source_of(path))))
+            print("\n".join(shown_problems(error.problems)))
         raise typer.Exit(THE_ANSWER_IS_NO) from None
     if as_json:
         warnings = [asdict(warning) for warning in loaded.warnings]
@@ -46,7 +46,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         f"{count} {noun if count != 1 else noun[:-1]}" for noun, count in counts(loaded).items()
     )
     print(f"{path}: {painted('fine', GREEN)} ({numbers})")
-    for line in shown_problems(loaded.warnings, source_of(path), "warning: ", YELLOW):
+    for line in shown_problems(loaded.warnings, "warning: ", YELLOW):
         print(line)
 
 
@@ -67,10 +67,11 @@ def source_of(path: Path) -> list[str]:
         return []
 
 
-def shown_problems(
-    problems: Sequence[Problem], source: Sequence[str], label: str = "", colour: int = RED
-) -> Iterator[str]:
+def shown_problems(problems: Sequence[Problem], label: str = "", colour: int = RED) -> Iterator[str]:
+    """Each with its line, of the configuration or of a list that it names."""
+    sources = {file: source_of(Path(file)) for file in {problem.file for problem in problems}}
     for problem in problems:
+        source = sources[problem.file]
         yield painted(label, colour) + str(problem)
         if 0 < problem.line <= len(source):
             yield from excerpt(problem, source[problem.line - 1], colour)

@@ -4,7 +4,7 @@ Whatever fails, at whatever step, leaves the configuration before it serving, is
 with every problem; nothing of it is left for the next one to stumble over. The start is the same transaction,
 with nothing before it.
 
-    read        the file, or every problem of it at once
+    read        the file and the lists it names, or every problem of them at once
     keep        keys that only a restart can change go on with their old values, and are warned about
     unchanged?  the answer is yes, and the generation stays
     bind        new sockets, all or none; no worker knows of them, so discarding them is all there is to undo
@@ -20,8 +20,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +79,13 @@ class ConfigState:
     loaded_at: float
     last: LastReload
     warnings: tuple[str, ...] = ()
+    lists: Mapping[str, str | None] = field(default_factory=dict)
 
 
 class Reloads:
-    """`before_read` comes before the file is read. `on_config` is told each configuration that runs in the
-    place of another."""
+    """`before_read` comes before the file is read. `on_lists` is told after it which lists it names, and what
+    was read of them: as long as it is refused, also those of the file before it. `on_config` is told each
+    configuration that runs in the place of another."""
 
     def __init__(
         self,
@@ -94,12 +96,13 @@ class Reloads:
         emit: Callable[[Record], None],
         on_config: Callable[[Config], None],
         before_read: Callable[[], Awaitable[None]],
+        on_lists: Callable[[Mapping[str, str | None]], None],
         read: Callable[[Path], Loaded] = read_again,
     ) -> None:
         self.state = state
         self._performer, self._publisher, self._crew = performer, publisher, crew
         self._emit, self._on_config = emit, on_config
-        self._before_read, self._read = before_read, read
+        self._before_read, self._on_lists, self._read = before_read, on_lists, read
         self._turn = asyncio.Lock()
         self._next: asyncio.Task[Outcome] | None = None
         self._closed = False
@@ -127,6 +130,7 @@ class Reloads:
             try:
                 return await self._reload()
             except ConfigError as error:
+                self._on_lists({**self.state.lists, **error.lists})
                 return self._refused(error.problems)
             except BindError as error:
                 return self._refused([self._problem(str(problem)) for problem in error.problems])
@@ -141,6 +145,7 @@ class Reloads:
             return self._refused([self._problem("lb is still starting; what the file says now comes after")])
         await self._before_read()
         loaded = await asyncio.to_thread(self._read, self.state.path)
+        self._on_lists({**self.state.lists, **loaded.lists})
         differing = diff(running, loaded.config, file=str(self.state.path))
         config = apply_kept(running, loaded.config)
         if config == running:
@@ -179,6 +184,8 @@ class Reloads:
         state = self.state
         state.text, state.hash, state.warnings = loaded.text, loaded.text_hash, warnings
         state.loaded_at, state.last = now, LastReload(success=True, at=now)
+        state.lists = loaded.lists
+        self._on_lists(loaded.lists)
         for warning in warnings:
             self._emit(Record("config_warned", "warning", {"warning": warning}))
         return Outcome(self._performer.brain.generation, tuple(map(str, differing.changes)), warnings)

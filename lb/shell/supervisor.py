@@ -91,8 +91,10 @@ class Supervisor:
             loaded_at=self.started_at,
             last=LastReload(success=True, at=self.started_at),
             warnings=tuple(map(str, loaded.warnings)),
+            lists=loaded.lists,
         )
         self.watcher = Watcher(path, on_file_changed, seen=loaded.text_hash, on_record=self.emit)
+        self.watcher.follow(loaded.lists)
         self.reloads = Reloads(
             self.file,
             self.performer,
@@ -101,6 +103,7 @@ class Supervisor:
             self.emit,
             on_config=self._config_changed,
             before_read=self.watcher.note,
+            on_lists=self.watcher.follow,
         )
 
     def open_log(self) -> None:

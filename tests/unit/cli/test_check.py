@@ -62,6 +62,19 @@ def test_check_of_a_bad_file_shows_every_problem_with_its_line(lb: Lb, path: Pat
     ]
 
 
+def test_check_shows_the_line_of_the_list_that_is_wrong(lb: Lb, path: Path) -> None:
+    path.write_text(GOOD.replace("pool: web}", "pool: wep, deny: {file: list.txt}}"))
+    path.with_name("list.txt").write_text("10.0.0.0/8\n10.0.0.0/33 # typo\n")
+    ended = lb("check", "-c", str(path))
+    assert ended.code == 1
+    assert ended.out.splitlines()[3:] == [
+        f"{path.with_name('list.txt')}:2:1: listeners.web.deny.file: '10.0.0.0/33' is not a network; "
+        "write it as ADDRESS/BITS, for example 10.0.0.0/8",
+        "     2 | 10.0.0.0/33 # typo",
+        "         ^",
+    ]
+
+
 def test_check_shows_the_part_of_a_long_line_that_matters(lb: Lb, path: Path) -> None:
     path.write_text(f"user: [{'x, ' * 1000}]\nlog: {{level: 你好, fromat: text}} # {'x' * 1000}\n")
     lines = lb("check", "-c", str(path)).out.splitlines()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from lb.core.events import ConfigLoaded, Event, OperatorOrdered
 from lb.model.address import Address
 from lb.model.config import Config
 from lb.model.endpoint import Admin, EndpointKey
+from lb.model.networks import Networks
 from lb.model.record import Record
 from lb.shell.binding import BindError, BindProblem
 from lb.shell.observed import LastReload
@@ -95,6 +96,7 @@ class Bench:
         )
         state = ConfigState(path, "", "", 0.0, LastReload(True, 0.0))
         self.reads: list[str] = []
+        self.lists: set[str] = set()  # by name, that are followed
         self.reloads = Reloads(
             state,
             self.performer,
@@ -103,11 +105,15 @@ class Bench:
             self.records.append,
             self.configs.append,
             before_read=self._before_read,
+            on_lists=self._on_lists,
             read=self._read,
         )
 
     async def _before_read(self) -> None:
         self.reads.append("note")
+
+    def _on_lists(self, lists: Mapping[str, str | None]) -> None:
+        self.lists = {Path(path).name for path in lists}
 
     def _read(self, path: Path) -> Any:
         self.reads.append("read")
@@ -242,6 +248,47 @@ async def test_file_that_cannot_be_read_is_refused(bench: Bench, trouble: str) -
     if bench.path.is_dir():
         shutil.rmtree(bench.path)
     assert (await bench.reload(AFTER)).ok
+
+
+async def test_change_of_a_list_alone_is_a_change_of_the_listener(bench: Bench) -> None:
+    text = AFTER.replace("pool: web}", "pool: web, deny: {file: list.txt}}")
+    file = bench.path.with_name("list.txt")
+    file.write_text("10.0.0.0/8\n")
+    assert (await bench.reload(text)).ok
+    assert bench.lists == {"list.txt"}
+    file.write_text("10.0.0.0/8\n# and nobody else\n")
+    assert (await bench.reloads.reload()).changed == ()
+    file.write_text("10.0.0.0/9\n")
+    assert (await bench.reloads.reload()).changed == ("listener web changed: deny",)
+    assert bench.brain.config is not None
+    assert bench.brain.config.listeners[0].deny == Networks.parse(["10.0.0.0/9"])
+
+
+async def test_list_that_is_wrong_is_refused_and_what_ran_serves_on(bench: Bench) -> None:
+    text = BEFORE.replace("pool: web}", "pool: web, deny: {file: list.txt}}")
+    file = bench.path.with_name("list.txt")
+    file.write_text("10.0.0.0/33\n")
+    outcome = await bench.reload(text)
+    assert [(error.file, error.line) for error in outcome.errors] == [(str(file), 1)]
+    bench.assert_before_serves()
+    assert bench.lists == {"list.txt"}
+
+
+async def test_lists_are_followed_while_they_may_mend_a_refused_file(bench: Bench) -> None:
+    """Defect averted: the file is broken, or gone for a moment, and comes back with the words it had."""
+    text = AFTER.replace("pool: web}", "pool: web, deny: {file: %s}}")
+    for name in ("old.txt", "new.txt"):
+        bench.path.with_name(name).write_text("10.0.0.0/8\n")
+    await bench.reload(text % "old.txt")
+    assert not (await bench.reload("listeners: [")).ok
+    assert bench.lists == {"old.txt"}
+    assert not (await bench.reload(text % "new.txt" + "pols: {}\n")).ok
+    assert bench.lists == {"old.txt", "new.txt"}
+    bench.crew.failing["bind"] = TAKEN
+    assert not (await bench.reload(text % "new.txt" + "log: {level: debug}\n")).ok
+    assert bench.lists == {"old.txt", "new.txt"}
+    assert (await bench.reloads.reload()).ok
+    assert bench.lists == {"new.txt"}
 
 
 async def test_several_bind_problems_are_all_told(bench: Bench) -> None:

@@ -14,7 +14,7 @@ import uvloop
 
 from lb.model.record import Record
 from lb.shell import watcher as module
-from lb.shell.watcher import Watcher
+from lb.shell.watcher import Watcher, hash_of
 
 SOON_S = 1.0  # well under the poll: an event was seen
 POLLED_S = 10.0
@@ -29,6 +29,10 @@ class Watched:
         self.records: list[Record] = []
         self._news = asyncio.Event()
         self._watcher = Watcher(path, self._on_change, seen=seen, on_record=self._on_record)
+
+    def follow(self, *lists: Path) -> None:
+        """As lb does once it has read them."""
+        self._watcher.follow({str(path): hash_of(path) if path.is_file() else None for path in lists})
 
     async def __aenter__(self) -> Watched:
         await self._watcher.start()
@@ -270,5 +274,103 @@ def test_watcher_of_a_pipe_reports_it_and_still_ends(tmp_path: Path) -> None:
             await watched.note()
             await watched.reported("config_unreadable")
             assert watched.changes == 0
+
+    run(scenario)
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Path:
+    """A list in a folder of its own."""
+    (tmp_path / "lists").mkdir()
+    path = tmp_path / "lists" / "blocked.txt"
+    path.write_text("one")
+    return path
+
+
+@pytest.mark.parametrize("way", ["in place", "renamed over", "made again"])
+def test_watcher_notices_a_list_that_changed(file: Path, listed: Path, way: str) -> None:
+    async def scenario() -> None:
+        async with Watched(file) as watched:
+            watched.follow(listed)
+            for number in (1, 2, 3):
+                if way == "renamed over":
+                    renamed_over(listed, f"text {number}")
+                else:
+                    if way == "made again":
+                        listed.unlink()
+                    listed.write_text(f"text {number}")
+                await watched.changed(number, within_s=POLLED_S)
+
+    run(scenario)
+
+
+def test_watcher_notices_a_list_whose_link_was_swapped(file: Path) -> None:
+    for number in (1, 2):
+        file.with_name(f"list{number}").write_text(f"text {number}")
+    link = file.with_name("list")
+    link.symlink_to("list1")
+
+    async def scenario() -> None:
+        async with Watched(file) as watched:
+            watched.follow(link)
+            file.with_name("new").symlink_to("list2")
+            file.with_name("new").rename(link)
+            await watched.changed(1, within_s=POLLED_S)
+
+    run(scenario)
+
+
+def test_watcher_notices_a_list_that_was_not_there(tmp_path: Path, file: Path) -> None:
+    """Not even its folder."""
+    listed = tmp_path / "later" / "list"
+
+    async def scenario() -> None:
+        async with Watched(file) as watched:
+            watched.follow(listed)
+            await watched.reported("config_unreadable")
+            listed.parent.mkdir()
+            listed.write_text("one")
+            await watched.changed(1, within_s=POLLED_S)
+            file.write_text("two")
+            await watched.changed(2, within_s=POLLED_S)
+
+    run(scenario)
+
+
+def test_watcher_takes_a_file_and_its_list_written_together_for_one_change(file: Path, listed: Path) -> None:
+    async def scenario() -> None:
+        async with Watched(file) as watched:
+            watched.follow(listed)
+            file.write_text("two")
+            listed.write_text("two")
+            await watched.changed(1, within_s=POLLED_S)
+
+    run(scenario)
+
+
+def test_watcher_leaves_a_list_alone_that_is_named_no_more(file: Path, listed: Path) -> None:
+    async def scenario() -> None:
+        async with Watched(file) as watched:
+            watched.follow(listed)
+            watched.follow()
+            listed.write_text("two")
+            file.write_text("two")
+            await watched.changed(1, within_s=POLLED_S)
+            listed.unlink()
+            file.write_text("three")
+            await watched.changed(2, within_s=POLLED_S)
+            assert watched.records == []
+
+    run(scenario)
+
+
+def test_watcher_does_not_take_for_news_what_was_loaded_of_a_list(file: Path, listed: Path) -> None:
+    async def scenario() -> None:
+        async with Watched(file) as watched:
+            watched.follow(listed)
+            listed.write_text("two")
+            watched.follow(listed)
+            file.write_text("two")
+            await watched.changed(1, within_s=POLLED_S)
 
     run(scenario)
