@@ -1,6 +1,5 @@
 MORE: int
 FAILURES_SEEN: int
-CALLED: int
 
 class Engine:
     def __init__(

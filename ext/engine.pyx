@@ -48,12 +48,10 @@ cdef uint64_t NEVER = <uint64_t>-1
 cdef enum:
     STEP_MORE = 1
     STEP_FAILURES = 2
-    STEP_CALLED = 4
 
 # What serve() and step() report.
 MORE = STEP_MORE  # call again soon, without waiting for an event
 FAILURES_SEEN = STEP_FAILURES  # take_failures() has something
-CALLED = STEP_CALLED  # the watched descriptor is readable
 
 
 cdef class Engine:
@@ -151,7 +149,7 @@ cdef class Engine:
 
     def serve(self, int for_ms) -> int:
         """Turns for `for_ms`, or until the watched descriptor is readable, failures are seen that were not
-        told of yet, or a signal has come. Returns MORE, FAILURES_SEEN and CALLED, or'ed."""
+        told of yet, or a signal has come. Returns MORE and FAILURES_SEEN, or'ed."""
         cdef engine_t* e = self.e
         cdef int found = 0
         check_open(e)
@@ -348,7 +346,7 @@ cdef int serve(engine_t* e, int for_ms) noexcept nogil:
         if (count == -1 or e.called or e.now_ms >= until_ms
                 or (found & STEP_FAILURES and not e.failures_told)):
             e.failures_told = (found & STEP_FAILURES) != 0
-            return found | (STEP_CALLED if e.called else 0)
+            return found
 
 
 cdef int step(engine_t* e) noexcept nogil:

@@ -1,11 +1,12 @@
-"""The worker process: the engine turns, and a uvloop loop does what the channel says.
+"""The worker process: a uvloop loop that turns the engine and does what the channel says.
 
 `python -m lb.worker FD`, where FD is its end of the channel to the supervisor. It imports little, decides
 nothing, and only the channel ends it: signals meant for the process group are ignored. When the supervisor is
 gone it serves on with what it knows for `orphan_s`, or until SIGTERM, then drains and exits.
 
-One thread, one wait: the engine waits for sessions, for the descriptor of the loop, and for the first thing
-that is due; the loop is turned when there is something for it, some four times a second.
+One thread, one wait: in each turn of the loop the engine serves, and waits, for sessions, for the descriptor
+of the loop itself, and for the first thing that is due. So the loop turns when there is something for it,
+some four times a second, and no message of a session passes through it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import sys
 from collections.abc import Callable
 from itertools import islice
 from time import monotonic
+from typing import Any
 
 import uvloop
 
 from lb.shell.control import Channel, ChannelClosed, Message, close_all
-from lb.shell.datapath import CALLED, FAILURES_SEEN, LAYOUT, Engine
+from lb.shell.datapath import FAILURES_SEEN, LAYOUT, Engine
 from lb.shell.due import Due
 
 BEAT_S = 0.25  # the supervisor calls a worker silent after four of them
@@ -35,10 +37,10 @@ IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.
 
 
 class Worker:
-    """`ended` is the exit code, once the process may exit."""
+    """Created inside its running loop; `ended` is done when the process may exit."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, channel: Channel) -> None:
-        self._loop = loop
+    def __init__(self, channel: Channel) -> None:
+        self._loop = asyncio.get_running_loop()
         self._channel = channel
         self._engine: Engine | None = None
         self._due = Due()
@@ -47,26 +49,24 @@ class Worker:
         self._cut = 0
         self._failures_due = False
         self._beat_due_s = 0.0
-        self.ended: int | None = None
+        self.ended: asyncio.Future[int] = self._loop.create_future()
         channel.attach(self._loop, self._on_message, self._on_supervisor_lost)
 
     # ---- Turning -------------------------------------------------------------------------------
 
-    def turn(self) -> None:
-        """Serves until there is something else to do, and does it."""
-        if self._engine is None:
-            self._loop.run_forever()  # the order to start ends it
+    def _turn(self) -> None:
+        """Serves until there is something else to do; then the loop does that, and comes here again."""
+        if self._engine is None or self.ended.done():
             return
         found = self._engine.serve(self._due.wait_ms(DRAINED_S_MAX if self._draining else BEAT_S))
         if found & FAILURES_SEEN and not self._failures_due:
             self._failures_due = True
             self._due.later(FAILURES_EVERY_S, self._tell_failures)
         self._due.run()
-        if found & CALLED or self._channel.waits:
-            turn_once(self._loop)
         if self._draining and self._open == 0:
             self._tell({"type": "drained", "cut": self._cut})
             self._end(0)
+        self._loop.call_soon(self._turn)
 
     @property
     def _open(self) -> int:
@@ -124,7 +124,7 @@ class Worker:
         self._engine.watch(self._loop._get_backend_id())  # type: ignore[attr-defined]
         self._beat_due_s = monotonic()
         self._beat()
-        self._loop.stop()
+        self._loop.call_soon(self._turn)
         self._tell({"type": "started", "pid": os.getpid(), "layout": LAYOUT})
 
     def _do_publish(self, message: Message, fds: list[int]) -> None:
@@ -180,8 +180,7 @@ class Worker:
         if self._engine is None:
             self._end(0)
             return
-        # lb/shell/orphans.py sends it
-        signal.signal(signal.SIGTERM, lambda *_: self._due.later(0, self._leave))
+        self._loop.add_signal_handler(signal.SIGTERM, self._leave)  # lb/shell/orphans.py sends it
         self._due.later(self._orphan_s, self._leave)
 
     def _leave(self) -> None:
@@ -199,9 +198,8 @@ class Worker:
     def _end(self, code: int, why: str = "") -> None:
         if why:
             print(f"lb worker {os.getpid()}: {why}", file=sys.stderr)
-        if self.ended is None:
-            self.ended = code
-        self._loop.stop()
+        if not self.ended.done():
+            self.ended.set_result(code)
 
     def close(self) -> None:
         self._channel.close()
@@ -209,28 +207,22 @@ class Worker:
             self._engine.close()
 
 
-def turn_once(loop: asyncio.AbstractEventLoop) -> None:
-    """Handles what its descriptors have, and what that asks for; waits for nothing."""
-    for _ in range(2):  # libuv takes note of a changed interest when it polls again
-        loop.call_soon(loop.stop)
-        loop.run_forever()
-
-
-def main(arguments: list[str]) -> int:
-    for number in IGNORED:
-        signal.signal(number, signal.SIG_IGN)
-    loop = uvloop.new_event_loop()
-    worker = Worker(loop, Channel(socket.socket(fileno=int(arguments[0]))))
+async def serve(channel_fd: int) -> int:
+    worker = Worker(Channel(socket.socket(fileno=channel_fd)))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     gc.collect()
     gc.freeze()
     try:
-        while worker.ended is None:
-            worker.turn()
-        return worker.ended
+        return await worker.ended
     finally:
         worker.close()
-        loop.close()
+
+
+def main(arguments: list[str]) -> Any:
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(int(arguments[0])))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from lb._ext.board import (
     WOULD_REFUSE_NAMES,
     BoardMap,
 )
-from lb._ext.engine import CALLED, FAILURES_SEEN, MORE, Engine
+from lb._ext.engine import FAILURES_SEEN, MORE, Engine
 from lb._ext.ring import RingMap, RingWriter
 from lb._ext.table import LAYOUT_VERSION, TABLE_ATTEMPTS_MAX, compile_table
 from lb.model.cause import Reason
@@ -46,7 +46,6 @@ REFUSALS: tuple[str, ...] = (
 ACCESS_MODE = 0o640
 
 __all__ = [
-    "CALLED",
     "FAILURES_SEEN",
     "LAYOUT",
     "MORE",

@@ -18,7 +18,6 @@ class Due:
         self._numbers = count()  # of equal times, the first asked for comes first
 
     def later(self, after_s: float, callback: Callable[..., None], *arguments: Any) -> None:
-        """Also fit for a signal handler."""
         heappush(self._entries, (self._clock() + after_s, next(self._numbers), callback, arguments))
 
     def wait_ms(self, at_most_s: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,11 +12,10 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvloop
 
 from lb.shell.control import Channel
 from lb.shell.datapath import LAYOUT, Board
-from lb.worker import Worker, turn_once
+from lb.worker import Worker
 from tests.support.engine_bench import snapshot_of
 from tests.support.scripted_endpoint import FIN, RESET, ScriptedEndpoint, read_exactly, read_to_end, reset
 from tests.support.waiting import eventually, seconds_until, throughout
@@ -213,7 +213,7 @@ class GreedyClient:
             assert not thread.is_alive()
 
 
-def test_worker_whose_supervisor_reads_nothing_adds_failures_up() -> None:
+async def test_worker_whose_supervisor_reads_nothing_adds_failures_up() -> None:
     """Defect: 11 s of failing connects under a stopped supervisor filled the channel, and cost the worker."""
 
     class Failing:
@@ -225,31 +225,24 @@ def test_worker_whose_supervisor_reads_nothing_adds_failures_up() -> None:
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     channel, supervisor = Channel(ours), Channel(theirs)
-    loop = uvloop.new_event_loop()
-    worker, failing = Worker(loop, channel), Failing()
+    worker, failing = Worker(channel), Failing()
     worker._engine = failing  # type: ignore[assignment]
     for _ in range(1000):
         failing.failed += 1
         worker._tell_failures()
     assert channel.fileno() != -1
     heard = 0
-
-    def all_heard() -> bool:
-        nonlocal heard
-        turn_once(loop)
-        worker._due.run()
-        for message, _ in supervisor.receive():
-            heard += message["endpoints"].get("4999", {}).get("refused", 0)
-        return heard >= 1000
-
-    eventually(all_heard, within_s=5, reason="all failures are told", every_s=0.001)
+    async with asyncio.timeout(5):
+        while heard < 1000:
+            for message, _ in supervisor.receive():
+                heard += message["endpoints"].get("4999", {}).get("refused", 0)
+            worker._due.run()
+            await asyncio.sleep(0.001)
     assert heard == 1000
     worker._engine = None
     supervisor.close()
-    turn_once(loop)
-    assert worker.ended == 0
+    assert await worker.ended == 0
     worker.close()
-    loop.close()
 
 
 # ---- Ends ----
