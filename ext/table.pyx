@@ -236,7 +236,7 @@ cdef int put_place(place_t* out, address) except -1:
     if path is None:
         return put_address(&out.ip, address.host, address.port)
     data = path.encode()
-    if len(data) >= sizeof(out.file.sun_path):
+    if <size_t>len(data) >= sizeof(out.file.sun_path):
         raise ValueError(f"{address}: the path is too long")
     out.file.sun_family = AF_UNIX
     memcpy(out.file.sun_path, <const char*><bytes>data, len(data))
