@@ -243,6 +243,14 @@ def test_json_schema_in_config_is_current() -> None:
     )
 
 
+def test_table_of_keys_in_config_is_current() -> None:
+    from lb.config.table import markdown
+
+    assert text(Path("config/keys.md")) == markdown(), (
+        "config/keys.md is not what the sections say; run: .venv/bin/lb schema --table > config/keys.md"
+    )
+
+
 @pytest.mark.parametrize("script", ["dev", ".ci/run"])
 def test_scripts_can_be_executed(script: str) -> None:
     assert os.access(ROOT / script, os.X_OK), f"{script}: chmod +x"

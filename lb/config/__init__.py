@@ -12,6 +12,7 @@ from lb.config.load import load
 from lb.config.parse import Loaded, parse
 from lb.config.problem import ConfigError, Problem
 from lb.config.schema import json_schema
+from lb.config.table import markdown
 
 __all__ = [
     "Change",
@@ -23,5 +24,6 @@ __all__ = [
     "diff",
     "json_schema",
     "load",
+    "markdown",
     "parse",
 ]

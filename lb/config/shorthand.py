@@ -19,6 +19,10 @@ class Shorthand:
     expand: Callable[[object], object]
     json: dict[str, Any] = field(compare=False)
 
+    def words(self) -> list[str]:
+        """Short forms that are words; the first one is what None stands for."""
+        return list(self.json.get("enum", ()))
+
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_before_validator_function(self.expand, handler(source))
 
@@ -55,5 +59,5 @@ COUNT = Shorthand(
 )
 ADDRESS = Shorthand(lambda value: {"address": value} if is_scalar(value) else value, {"type": "string"})
 ONE = Shorthand(lambda value: [value] if is_scalar(value) else value, {"type": ["string", "integer"]})
-KEEPALIVE = Shorthand(keepalive, {"const": "off"})
+KEEPALIVE = Shorthand(keepalive, {"enum": ["off"]})
 ON_DOWN = Shorthand(on_down, {"enum": ["keep", "close"]})
