@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "load"
 BUILD = HERE / "build" / f"{sys.implementation.cache_tag}"
 BUILT = BUILD / "lib" / "bench" / "load"
-UNITS = ("endpoint", "client", "relay")
+UNITS = ("endpoint", "client", "pace", "relay")
 
 
 def ensure() -> None:

@@ -13,8 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import build
-from bench.compare.scenario import start_proxy
+from bench import build, proxy
 from bench.peers import PEERS
 from bench.process import LOAD_CPU, ROOT, Children, Failed, children, prepare_machine
 
@@ -23,7 +22,7 @@ GRACE_S = 30.0  # locust's start and end
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.locust_run", description=__doc__)
-    parser.add_argument("--peer", choices=[n for n in PEERS if n not in ("floor", "direct")], default="lb")
+    parser.add_argument("--peer", choices=["lb", "haproxy", "nginx", "envoy"], default="lb")
     parser.add_argument("--users", type=int, default=60)
     parser.add_argument("--spawn-rate", type=int, default=30, help="users started per second")
     parser.add_argument("--seconds", type=int, default=20)
@@ -39,7 +38,7 @@ def main() -> int:
 
 def run(started: Children, options: argparse.Namespace) -> int:
     endpoints = [started.endpoint("echo"), started.endpoint("http")]
-    _, (tcp, http) = start_proxy(started, PEERS[options.peer], endpoints)
+    tcp, http = proxy.start(started, PEERS[options.peer], endpoints).ports
     words = [sys.executable, "-m", "locust", "-f", str(ROOT / "bench" / "locustfile.py"), "--headless"]
     words += ["--only-summary", "--users", str(options.users), "--spawn-rate", str(options.spawn_rate)]
     words += ["--run-time", f"{options.seconds}s", "--loglevel", "WARNING", "--exit-code-on-error", "1"]

@@ -25,6 +25,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PROXY_CPU = 0
 LOAD_CPU = 1
+PROXY_OUTPUT = "proxy.log"  # what a proxy writes to standard output and error
 DESCRIPTORS_WANTED = 65536
 TERM_TIMEOUT_S = 3.0
 KILL_TIMEOUT_S = 5.0
@@ -44,7 +45,7 @@ class Child:
     """One started program; its stderr (and stdout, unless it is read) goes to `log_path`."""
 
     def __init__(
-        self, name: str, arguments: Sequence[str], cpu: int, folder: Path, *, talk: bool = False
+        self, name: str, arguments: Sequence[str], cpu: int, folder: Path, *, talk: bool, cwd: Path
     ) -> None:
         self.name, self.log_path = name, folder / f"{name}.log"
 
@@ -58,7 +59,7 @@ class Child:
                 stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if talk else log,
                 stderr=log,
-                cwd=ROOT,
+                cwd=cwd,
                 preexec_fn=prepare,
                 start_new_session=True,
             )
@@ -85,6 +86,11 @@ class Child:
         said = self.log_path.read_text(errors="replace").strip()[-1500:]
         return Failed(f"{self.name}: {what}\n{said}".strip())
 
+    def tell(self, line: dict[str, Any]) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(line).encode() + b"\n")
+        self.process.stdin.flush()
+
     def tell_end(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
@@ -97,8 +103,10 @@ class Children:
         self.folder = folder
         self._all: list[Child] = []
 
-    def start(self, name: str, arguments: Sequence[str], cpu: int, *, talk: bool = False) -> Child:
-        child = Child(name, arguments, cpu, self.folder, talk=talk)
+    def start(
+        self, name: str, arguments: Sequence[str], cpu: int, *, talk: bool = False, cwd: Path = ROOT
+    ) -> Child:
+        child = Child(name, arguments, cpu, self.folder, talk=talk, cwd=cwd)
         self._all.append(child)
         return child
 
@@ -111,6 +119,10 @@ class Children:
         """Starts an endpoint on a free port, which is returned."""
         child = self.load("endpoint", "--mode", mode, *arguments, name=f"endpoint-{mode}")
         return int(child.line(READY_TIMEOUT_S)["port"])
+
+    @property
+    def pids(self) -> list[int]:
+        return [child.pid for child in self._all]
 
     def end(self) -> None:
         """SIGTERM to each, then SIGKILL to whatever still lives below us, orphans and respawned included."""

@@ -21,7 +21,7 @@ from typing import Any
 from bench import build, memory
 from bench.compare import facts
 from bench.peers import lb
-from bench.peers.peer import Route
+from bench.peers.peer import Route, Setup
 from bench.process import ROOT, Children, Failed, children, free_port, prepare_machine, tree, wait_accepting
 
 RESULTS = ROOT / "bench" / "results"
@@ -41,7 +41,7 @@ def main() -> int:
     options = parser.parse_args()
     build.ensure()
     prepare_machine()
-    results: dict[str, Any] = {"facts": facts.gather(["lb"]), "options": vars(options)}
+    results: dict[str, Any] = {"facts": facts.gather([lb.PEER]), "options": vars(options)}
     with tempfile.TemporaryDirectory(prefix="lb-soak-") as folder, children(Path(folder)) as started:
         try:
             results["reloads"] = reloads(started, options)
@@ -65,7 +65,7 @@ def reloads(started: Children, options: argparse.Namespace) -> dict[str, Any]:
         Route("idle", free_port(), started.endpoint("echo")),
     ]
     spare = started.load("endpoint", "--mode", "reply", name="endpoint-spare").line(15.0)["port"]
-    proxy = started.start("lb", lb.command(routes, folder), PROXY_CPU)
+    proxy = started.start("lb", lb.command(Setup(routes, folder)), PROXY_CPU)
     for route in routes:
         wait_accepting(proxy, route.port)
     config = folder / "lb.yaml"

@@ -16,8 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import build, cpu
-from bench.compare.scenario import start_proxy
+from bench import build, cpu, proxy
 from bench.peers import PEERS
 from bench.process import LOAD_CPU, Child, Children, Failed, children, prepare_machine, tree
 
@@ -47,9 +46,9 @@ def main() -> int:
 
 
 def count(started: Children, options: argparse.Namespace) -> int:
-    proxy, (port,) = start_proxy(started, PEERS[options.peer], [started.endpoint("reply")])
-    assert proxy is not None
-    carrier = carrier_of(proxy)
+    running = proxy.start(started, PEERS[options.peer], [started.endpoint("reply")])
+    (port,) = running.ports
+    carrier = carrier_of(running.child)
     # The first connections are made before: what is done once (lazy set-up) is not the cost of a connection.
     run_client(started, port, options.in_flight, options.in_flight)
     summary = started.folder / "strace.txt"
@@ -67,13 +66,13 @@ def count(started: Children, options: argparse.Namespace) -> int:
     return 1 if errors else 0
 
 
-def carrier_of(proxy: Child) -> int:
+def carrier_of(child: Child) -> int:
     """The process that carries traffic: the last descendant (lb's worker, nginx's worker), else the proxy."""
-    for pid in reversed(tree(proxy.pid)):
+    for pid in reversed(tree(child.pid)):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         if b"lb.worker" in words or b"nginx: worker process" in words[0]:
             return pid
-    return tree(proxy.pid)[-1]
+    return tree(child.pid)[-1]
 
 
 def run_client(started: Children, port: int, connections: int, in_flight: int) -> dict:

@@ -105,10 +105,14 @@ def test_modules_open_with_a_docstring() -> None:
 
 
 def test_unit_tests_mirror_the_package() -> None:
-    """tests/unit/core/test_brain.py, or test_brain_<aspect>.py, is about lb/core/brain.py."""
+    """tests/unit/core/test_brain.py, or test_brain_<aspect>.py, is about lb/core/brain.py.
+
+    What stands in tests/unit/bench is about bench/.
+    """
 
     def subject_exists(test: Path) -> bool:
-        folder = ROOT / "lb" / test.parent.relative_to("tests/unit")
+        mirrored = test.parent.relative_to("tests/unit")
+        folder = ROOT / mirrored if mirrored.parts[:1] == ("bench",) else ROOT / "lb" / mirrored
         words = test.stem.removeprefix("test_").split("_")
         stems = ("_".join(words[:count]) for count in range(1, len(words) + 1))
         return any((folder / f"{stem}.py").exists() or (folder / stem).is_dir() for stem in stems)

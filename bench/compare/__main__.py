@@ -1,118 +1,152 @@
-"""`python -m bench.compare`: runs the rounds, prints and writes the report.
+"""`python -m bench.compare` (./dev bench): runs the rounds, prints and writes the report.
 
-Exit code 0 when every measurement was clean, 1 when there was an error or a failure, 2 for wrong usage.
+A whole run goes to bench/results/DATE-compare.json, .md and .svg; one that --only or --peers narrows goes
+to bench/build, which git ignores. Exit code 0 when every measurement was clean, 1 when there was an error or
+a failure, 2 for wrong usage.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-from bench import build
-from bench.compare import facts, report
-from bench.compare.scenario import SCENARIOS, Scenario, measure
-from bench.peers import PEERS
+from bench import build, peers
+from bench.compare import chart, facts, plan, readme, report
+from bench.compare.results import Results
+from bench.compare.run import Run, say
+from bench.compare.workload import WORKLOADS, Workload, named
+from bench.peers import PEERS, Peer
 from bench.process import ROOT, prepare_machine
 
 RESULTS = ROOT / "bench" / "results"
-TRIES_MAX = 2  # a measurement that failed altogether is repeated once; both are kept in the data
+SCRATCH = ROOT / "bench" / "build"
+FOREIGN_PERCENT_MAX = 10.0  # above, a measurement is marked
+LOGS = {"on": [True], "off": [False], "both": [True, False]}
 
 
 def main() -> int:
     options = parse()
-    peers = chosen(options.peers, list(PEERS), "peer")
-    scenarios = [SCENARIOS[name] for name in chosen(options.scenario, list(SCENARIOS), "scenario")]
-    missing = [name for name in peers if PEERS[name].version() is None]
-    if missing and options.peers:
-        raise SystemExit(f"bench: not installed: {', '.join(missing)}")
-    for name in missing:
-        print(f"bench: {name} is not installed and is left out", file=sys.stderr)
-    peers = [name for name in peers if name not in missing]
-    if not peers:
+    if options.page:
+        return write_page(Results.read(options.page), options.page.with_suffix(""), options)
+    workloads, chosen = chosen_workloads(options.only), chosen_peers(options.peers)
+    logs = LOGS[options.log]
+    slots = list(plan.slots(workloads, chosen, logs, options.rounds))
+    if not slots:
         raise SystemExit("bench: nothing to measure")
+    calibrations = plan.calibrations(workloads, chosen, logs[0])
+    seconds = plan.estimate_s(slots, calibrations, options.seconds)
+    say(f"{len(calibrations) + len(slots)} measurements, about {seconds / 60:.0f} minutes")
     build.ensure()
     prepare_machine()
-    results: dict[str, Any] = {
-        "note": options.note,
-        "base": options.base or ("lb" if "lb" in peers else peers[0]),
-        "options": {"rounds": options.rounds, "seconds": options.seconds},
-        "facts": facts.gather(peers),
-        "complete": False,
-        "samples": [],
-    }
-    stem = options.out or RESULTS / f"{time.strftime('%Y-%m-%d')}-compare"
+    results = new_results(options, chosen)
+    stem = options.out or default_stem(options)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    run = Run(results, stem.with_name(stem.name + ".json"), chosen, options.quiet_max)
     try:
-        run(results, scenarios, peers)
-        results["complete"] = True
+        run.calibrate(calibrations, workloads)
+        run.go(slots, options.seconds)
+        results.document["complete"] = True
     except KeyboardInterrupt:
-        print("bench: cut short; what was measured is written", file=sys.stderr)
-    write(results, stem)
-    print(report.markdown(results))
-    print(f"written: {stem}.json, {stem}.md", file=sys.stderr)
-    return 1 if report.errors_of(results["samples"]) or not results["complete"] else 0
+        say("bench: cut short; what was measured is written")
+    results.write(run.path)
+    return write_page(results, stem, options)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=6, help="every other one backwards; even is fair (6)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="measured window of one measurement (5)")
-    parser.add_argument("--scenario", help=f"comma-separated, of: {','.join(SCENARIOS)}")
-    parser.add_argument("--peers", help=f"comma-separated, of: {','.join(PEERS)}")
-    parser.add_argument("--base", help="whose ratio to the others is shown (lb, else the first peer)")
-    parser.add_argument("--note", default="", help="a sentence that stands above the table")
+    parser.add_argument("--rounds", type=int, default=10, help="how often each is measured (10)")
+    parser.add_argument("--seconds", type=float, default=2.5, help="measured window of one measurement (2.5)")
+    parser.add_argument("--log", choices=LOGS, default="on", help="the access log of all (on)")
+    parser.add_argument(
+        "--only", metavar="WORKLOADS", help=f"comma-separated; a first part names all: {','.join(WORKLOADS)}"
+    )
+    parser.add_argument(
+        "--peers", help=f"comma-separated: {','.join(PEERS)}, or lb=CHECKOUT for another build of lb"
+    )
+    parser.add_argument(
+        "--quiet-max",
+        type=float,
+        metavar="PERCENT",
+        help="repeat a measurement while others used more of a CPU than this",
+    )
+    parser.add_argument("--note", default="", help="a sentence that stands above the tables")
     parser.add_argument("--out", type=Path, help="path without suffix (bench/results/DATE-compare)")
+    parser.add_argument(
+        "--page", type=Path, metavar="JSON", help="measure nothing: write the page of an earlier run"
+    )
+    parser.add_argument("--readme", action="store_true", help="put table and chart into the README too")
     return parser.parse_args()
 
 
-def chosen(wish: str | None, known: list[str], kind: str) -> list[str]:
-    names = wish.split(",") if wish else known
-    for name in names:
-        if name not in known:
-            print(f"bench: no {kind} {name!r}; there are: {', '.join(known)}", file=sys.stderr)
-            raise SystemExit(2)
-    return names
+def chosen_workloads(wish: str | None) -> list[Workload]:
+    if wish is None:
+        return list(WORKLOADS.values())
+    found = {name: named(name) for name in wish.split(",")}
+    refuse([name for name, workloads in found.items() if not workloads], "workload", list(WORKLOADS))
+    names = {workload.name for workloads in found.values() for workload in workloads}
+    return [workload for name, workload in WORKLOADS.items() if name in names]
 
 
-def run(results: dict[str, Any], scenarios: list[Scenario], peers: list[str]) -> None:
-    rounds, seconds = results["options"]["rounds"], results["options"]["seconds"]
-    for number in range(1, rounds + 1):
-        order = peers if number % 2 else peers[::-1]
-        for scenario in scenarios:
-            for name in order:
-                if not takes_part(name, scenario.name):
-                    continue
-                for _ in range(TRIES_MAX):
-                    sample = measure(scenario, PEERS[name], seconds) | {"round": number}
-                    results["samples"].append(sample)
-                    print(f"{number}/{rounds} {scenario.name:14} {name:15} {brief(sample)}", file=sys.stderr)
-                    if "failed" not in sample:
-                        break
+def chosen_peers(wish: str | None) -> list[Peer]:
+    """Those that are installed; one that was asked for and is not is an error."""
+    found = {name: peers.find(name) for name in (wish.split(",") if wish else PEERS)}
+    refuse([name for name, peer in found.items() if peer is None], "peer", list(PEERS))
+    chosen = [peer for peer in found.values() if peer]
+    missing = [peer.name for peer in chosen if peer.version() is None]
+    if missing and wish:
+        raise SystemExit(f"bench: not installed: {', '.join(missing)}")
+    for name in missing:
+        say(f"bench: {name} is not installed and is left out")
+    return [peer for peer in chosen if peer.name not in missing]
 
 
-def takes_part(name: str, scenario: str) -> bool:
-    peer = PEERS[name]
-    if peer.command is None and scenario == "idle":
-        return False
-    return not peer.only or scenario in peer.only
+def refuse(unknown: list[str], kind: str, known: list[str]) -> None:
+    if unknown:
+        say(f"bench: no {kind} {', '.join(unknown)}; there are: {', '.join(known)}")
+        raise SystemExit(2)
 
 
-def brief(sample: dict[str, Any]) -> str:
-    """One line while it runs."""
-    if "failed" in sample:
-        return "FAILED: " + sample["failed"].splitlines()[0]
-    keys = ("cpu", "rate", "p50", "p99", "session_bytes", "rest_mb", "foreign_percent")
-    shown = " ".join(f"{key} {sample[key]:.6g}" for key in keys if key in sample)
-    return f"{shown} errors {sample['errors_total']}"
+def new_results(options: argparse.Namespace, chosen: list[Peer]) -> Results:
+    """`base`, whose ratio to the others is shown, is the first lb."""
+    base = next((peer.name for peer in chosen if plan.is_ours(peer.name)), chosen[0].name)
+    kept = {
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "foreign_percent_max": options.quiet_max or FOREIGN_PERCENT_MAX,
+    }
+    return Results(
+        {
+            "note": options.note,
+            "base": base,
+            "options": kept,
+            "facts": facts.gather(chosen),
+            "complete": False,
+            "rates": {},
+            "samples": [],
+        }
+    )
 
 
-def write(results: dict[str, Any], stem: Path) -> None:
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    stem.with_name(stem.name + ".json").write_text(json.dumps(results, indent=1) + "\n")
-    stem.with_name(stem.name + ".md").write_text(report.markdown(results))
+def default_stem(options: argparse.Namespace) -> Path:
+    """What is not whole does not take the place of what is."""
+    whole = not (options.only or options.peers)
+    return (RESULTS if whole else SCRATCH) / f"{time.strftime('%Y-%m-%d')}-compare"
+
+
+def write_page(results: Results, stem: Path, options: argparse.Namespace) -> int:
+    picture = chart.svg(results)
+    chart_path = stem.with_name(stem.name + ".svg")
+    if picture:
+        chart_path.write_text(picture)
+    page = report.markdown(results, chart_path.name if picture else None)
+    stem.with_name(stem.name + ".md").write_text(page)
+    if options.readme:
+        readme.update(ROOT / "README.md", results, stem)
+    print(page)
+    say(f"written: {stem}.json, .md, .svg")
+    return 1 if results.errors() or not results.document["complete"] else 0
 
 
 if __name__ == "__main__":

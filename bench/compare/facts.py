@@ -9,12 +9,13 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from bench import cpu
-from bench.peers import PEERS
+from bench.peers import PEERS, Peer
 from bench.process import ROOT
 
 SYSCTLS = (
@@ -38,7 +39,7 @@ KERNEL_OPTIONS = (
 )
 
 
-def gather(peers: list[str]) -> dict[str, Any]:
+def gather(peers: Sequence[Peer]) -> dict[str, Any]:
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "kernel": platform.release(),
@@ -53,7 +54,7 @@ def gather(peers: list[str]) -> dict[str, Any]:
         "sysctls": {name: read("/proc/sys/" + name.replace(".", "/")) for name in SYSCTLS},
         "python": platform.python_version(),
         "cython": version_of("Cython"),
-        "versions": {name: PEERS[name].version() for name in peers},
+        "versions": {peer.name: peer.version() for peer in peers},
         "commit": git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(git("status", "--porcelain", "--", ":!bench/results")),
         "cpu_clock_check": check_clock(),
@@ -139,4 +140,4 @@ def git(*arguments: str) -> str | None:
 if __name__ == "__main__":
     import json
 
-    json.dump(gather(list(PEERS)), sys.stdout, indent=2)
+    json.dump(gather(list(PEERS.values())), sys.stdout, indent=2)

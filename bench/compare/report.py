@@ -1,145 +1,154 @@
-"""From samples to a page: medians per peer, and the median of the per-round ratios base/peer.
-
-A ratio is taken inside a round, between two measurements a minute apart at most, and only then its median
-over the rounds: so a slow drift of the machine cancels out. Below 1 the base is cheaper (CPU, latency,
-memory) or slower (rate).
-"""
+"""From results to a page in Markdown (pure)."""
 
 from __future__ import annotations
 
-import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from bench.compare.scenario import SCENARIOS, Scenario
-
-Sample = dict[str, Any]
-FAILURE_CHARS_MAX = 400
+from bench.compare import promises, ratios
+from bench.compare.promises import PAIRS, shown
+from bench.compare.results import Results, Sample, foreign_max
+from bench.compare.workload import WORKLOADS, Workload
 
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of a sample: its key, its heading, how it is printed, and whether its spread is shown."""
+    """A figure of a sample: its key, heading and form; with `ratio` the base's ratio to it stands beside."""
 
     key: str
     heading: str
-    form: str
-    spread: bool = False
+    form: str = "{:.0f}"
+    ratio: bool = False
 
 
-OPERATIONS = (
-    Column("cpu", "CPU µs/{unit}", "{:.1f}", spread=True),
-    Column("rate", "{unit}s/s", "{:.0f}"),
-    Column("p50", "p50 µs", "{:.0f}"),
-    Column("p99", "p99 µs", "{:.0f}"),
+CLOSED = (Column("cpu", "CPU µs/{unit}", "{:.1f}", ratio=True), Column("rate", "{unit}s/s", ratio=True))
+BULK = (
+    Column("cpu", "CPU s/GB", "{:.3f}", ratio=True),
+    Column("busy_cpu", "CPU 0 busy s/GB", "{:.3f}", ratio=True),
+    Column("rate", "Gb/s", "{:.1f}", ratio=True),
 )
-BULK = (Column("cpu", "CPU s/GB", "{:.3f}", spread=True), Column("rate", "Gb/s", "{:.2f}"))
-IDLE = (
-    Column("session_bytes", "bytes/idle session", "{:.0f}", spread=True),
-    Column("rest_mb", "at rest, MB", "{:.1f}"),
+OPEN = (
+    Column("p50", "p50 µs", ratio=True),
+    Column("p90", "p90 µs"),
+    Column("p99", "p99 µs", ratio=True),
+    Column("p999", "p99.9 µs", ratio=True),
+    Column("late_p99", "begun late, p99 µs"),
+    Column("cpu", "CPU µs/{unit}", "{:.1f}", ratio=True),
+)
+HELD = (
+    Column("session_bytes", "bytes per idle session", ratio=True),
+    Column("rest_mb", "MB at rest", "{:.1f}", ratio=True),
 )
 
 
-def columns_of(scenario: Scenario) -> tuple[Column, ...]:
-    return {"GB": BULK, "session": IDLE}.get(scenario.unit, OPERATIONS)
+def columns_of(workload: Workload) -> tuple[Column, ...]:
+    if workload.unit == "GB":
+        return BULK
+    return {"closed": CLOSED, "open": OPEN, "held": HELD}[workload.loop]
 
 
-def errors_of(samples: list[Sample]) -> list[str]:
-    """A sentence for each thing that went wrong; empty when all figures stand on clean runs."""
-    found = []
-    for sample in samples:
-        where = f"{sample['scenario']}, {sample['peer']}, round {sample['round']}"
-        if "failed" in sample:
-            found.append(f"{where}: {' '.join(sample['failed'].split())[:FAILURE_CHARS_MAX]}")
-        elif sample["errors_total"]:
-            kinds = ", ".join(f"{kind} {count}" for kind, count in sample["errors"].items() if count)
-            found.append(f"{where}: {sample['errors_total']} errors ({kinds})")
-    return found
-
-
-def median(samples: list[Sample], key: str) -> float | None:
-    values = [sample[key] for sample in samples if key in sample]
-    return statistics.median(values) if values else None
-
-
-def ratios(base: list[Sample], other: list[Sample], key: str) -> list[float]:
-    """base/other of each round in which both have the figure."""
-    of_round = {sample["round"]: sample[key] for sample in other if sample.get(key)}
-    return [s[key] / of_round[s["round"]] for s in base if key in s and s["round"] in of_round]
-
-
-def markdown(results: dict[str, Any]) -> str:
-    """The whole page."""
-    facts, samples, base = results["facts"], results["samples"], results["base"]
-    parts = [f"# Comparison of {facts['date'][:10]}", ""]
-    if results["note"]:
-        parts += [f"**{results['note']}**", ""]
+def markdown(results: Results, chart: str | None = None) -> str:
+    """The whole page; `chart` is the file name of the picture."""
+    document = results.document
+    parts = [f"# Comparison of {document['facts']['date'][:10]}", ""]
+    if document["note"]:
+        parts += [f"**{document['note']}**", ""]
     parts += [preface(results), ""]
-    for name, scenario in SCENARIOS.items():
-        of_scenario = [sample for sample in samples if sample["scenario"] == name]
-        if of_scenario:
-            parts += [f"## {scenario.title}", "", table(scenario, of_scenario, base), ""]
-    errors = errors_of(samples)
-    parts += ["## Errors", ""]
-    parts += [f"- {error}" for error in errors] or ["None."]
+    if chart:
+        parts += [f"![CPU of each peer beside lb's]({chart})", ""]
+    for log in results.logs:
+        parts += section(results, log)
+    errors = results.errors()
+    parts += ["## Errors", "", *([f"- {error}" for error in errors] or ["None."])]
     return "\n".join(parts) + "\n"
 
 
-def preface(results: dict[str, Any]) -> str:
-    facts, options = results["facts"], results["options"]
+def preface(results: Results) -> str:
+    facts, options = results.document["facts"], results.document["options"]
     versions = "; ".join(f"{name}: {version}" for name, version in facts["versions"].items())
-    commit = (facts["commit"] or "none yet")[:12] + (" + changes" if facts["uncommitted_changes"] else "")
-    whole = "" if results["complete"] else " The run was cut short."
+    changed = " with changes that are not committed" if facts["uncommitted_changes"] else ""
+    noisy = len(results.noisy(options["foreign_percent_max"]))
+    dropped = sum("dropped" in sample for sample in results.samples)
+    commit = (facts["commit"] or "none yet")[:12] + changed
+    cut = "" if results.document["complete"] else " The run was cut short."
     return (
         f"{facts['system']}, Linux {facts['kernel']}, {facts['cpus']} CPUs ({facts['cpu']}), "
         f"Python {facts['python']}, commit {commit}. {options['rounds']} rounds of {options['seconds']:g} s, "
-        f"interleaved and reversed every other round; the proxy alone on one CPU.{whole}\n\n"
+        f"the peers in another order each round; what relays alone on CPU 0, all else on CPU 1.{cut}\n\n"
         f"{versions}.\n\n"
-        f"Medians over the rounds; `{results['base']}/x` is the median of the per-round ratios (in brackets: "
-        f"least to greatest). Busy: how much of its CPU the proxy used, and the load of its own; `foreign`: "
-        f"what else ran on the proxy's CPU, and steal (greatest of the rounds)."
+        f"Figures are medians over the rounds. `{results.base}/x` is the median of the ratios taken inside "
+        f"each round, in brackets its bootstrap 95 % interval. Foreign: CPU time of strangers, in percent of "
+        f"one CPU, the most of any round; {noisy} measurements had more than "
+        f"{options['foreign_percent_max']:g} %, and {dropped} were made again."
     )
 
 
-def table(scenario: Scenario, samples: list[Sample], base: str) -> str:
-    columns = columns_of(scenario)
-    by_peer: dict[str, list[Sample]] = {}
-    for sample in samples:
-        by_peer.setdefault(sample["peer"], []).append(sample)
+def section(results: Results, log: str) -> list[str]:
+    parts = [f"## Access log {log}", ""]
+    if verdicts := list(promises.verdicts(results, log)):
+        rows = [[verdict.promise, verdict.found, verdict.outcome] for verdict in verdicts]
+        parts += ["### Promises", "", *table(["promise", "found", "outcome"], rows), ""]
+    for workload in WORKLOADS.values():
+        if not workload.ours and results.peers(workload.name, log):
+            parts += [f"### {heading(results, workload, log)}", "", *peers_table(results, workload, log), ""]
+    if rows := pair_rows(results, log):
+        headings = ["lb against itself", "with", "without", "ratio"]
+        parts += ["### Two workers; beside idle sessions", "", *table(headings, rows), ""]
+    return parts
+
+
+def heading(results: Results, workload: Workload, log: str) -> str:
+    rate = results.document["rates"].get(workload.name)
+    return f"{workload.title} ({rate:.0f} per second)" if rate else workload.title
+
+
+def peers_table(results: Results, workload: Workload, log: str) -> list[str]:
+    columns = columns_of(workload)
     headings = ["peer"]
     for column in columns:
-        headings += [column.heading.format(unit=scenario.unit), f"{base}/x"]
-    headings += ["proxy busy", "load busy", "foreign", "errors"]
-    rows = [headings, ["---", *["---:"] * (len(headings) - 1)]]
-    for peer, own in sorted(by_peer.items(), key=lambda item: median(item[1], columns[0].key) or 1e12):
+        headings += [column.heading.format(unit=workload.unit)]
+        headings += [f"{results.base}/x"] if column.ratio else []
+    headings += ["proxy busy", "foreign", "errors"]
+    peers = results.peers(workload.name, log)
+    own = {peer: results.of(workload.name, peer, log) for peer in peers}
+    peers.sort(key=lambda peer: ratios.median(own[peer], columns[0].key) or 0.0)
+    rows = []
+    for peer in peers:
         row = [peer]
         for column in columns:
-            row += [figure(own, column), ratio(by_peer.get(base, []), own, column)]
-        percents = [percent(own, "proxy_busy_percent"), percent(own, "load_busy_percent"), noise(own)]
-        rows.append([*row, *percents, str(sum(s.get("errors_total", 0) for s in own))])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+            row.append(figure(own[peer], column))
+            if column.ratio:
+                row.append(
+                    shown(results.ratio(workload.name, peer, log, column.key))
+                    if peer != results.base
+                    else "1"
+                )
+        busy = ratios.median(own[peer], "proxy_busy_percent")
+        row += [f"{busy:.0f} %" if busy else "–", f"{foreign_max(own[peer]):.0f} %"]
+        rows.append([*row, str(sum(sample["errors_total"] for sample in own[peer]))])
+    return table(headings, rows)
 
 
-def figure(samples: list[Sample], column: Column) -> str:
-    value = median(samples, column.key)
+def pair_rows(results: Results, log: str) -> list[list[str]]:
+    """One row for each pair and each lb that was measured."""
+    rows = []
+    for pair in PAIRS:
+        for peer in results.peers(pair.workload, log):
+            if ratio := pair.ratio(results, peer, log):
+                column = Column(pair.key, "", "{:.1f}")
+                with_it, without = (
+                    figure(results.of(name, peer, log), column) for name in (pair.workload, pair.other)
+                )
+                title = pair.title if peer == results.base else f"{pair.title}; {peer}"
+                rows.append([title, f"{with_it} µs", f"{without} µs", shown(ratio)])
+    return rows
+
+
+def figure(samples: Sequence[Sample], column: Column) -> str:
+    value = ratios.median(samples, column.key)
     return "–" if value is None else column.form.format(value)
 
 
-def ratio(base: list[Sample], samples: list[Sample], column: Column) -> str:
-    found = ratios(base, samples, column.key)
-    if not found:
-        return "–"
-    middle = f"{statistics.median(found):.2f}"
-    if not column.spread or len(found) < 2 or base is samples:
-        return middle
-    return f"{middle} ({min(found):.2f}–{max(found):.2f})"
-
-
-def percent(samples: list[Sample], key: str) -> str:
-    value = median(samples, key)
-    return f"{value:.0f} %" if value else "–"
-
-
-def noise(samples: list[Sample]) -> str:
-    values = [s["foreign_percent"] + s["steal_percent"] for s in samples if "foreign_percent" in s]
-    return f"{max(values):.0f} %" if values else "–"
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]

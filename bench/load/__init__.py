@@ -1,4 +1,4 @@
-"""The load programs: `python -m bench.load endpoint | client | relay`.
+"""The load programs: `python -m bench.load endpoint | client | pace | relay`.
 
 They are C-level epoll loops, so that what is measured is the proxy between them. Client and endpoint are
 level-triggered on purpose: with messages shorter than a buffer that is one recv and one send per event,

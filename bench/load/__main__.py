@@ -1,13 +1,16 @@
-"""`python -m bench.load endpoint | relay | client`: the command line of the load programs.
+"""`python -m bench.load endpoint | relay | client | pace`: the command line of the load programs.
 
-`endpoint` and `relay` print {"port": N} when they accept, and serve until they are killed. `client` prints
-its result as one line. With --pids it reads the CPU clocks of those processes at the very edges of the
-measured window, so no scheduling delay of a third process gets into the figure.
+`endpoint` and `relay` print {"port": N} when they accept, and serve until they are killed. `client` (closed
+loop) prints its result as one line. `pace` (open loop) has its endpoint in itself: it prints that one's
+{"port": N}, reads one line {"port": where to go, "pids": [..]}, and prints its result. Both read the CPU
+clocks of the given processes at the very edges of the measured window, so no scheduling delay of a third
+process gets into the figure.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import select
@@ -20,8 +23,11 @@ from bench import build, cpu
 OPEN_BATCH = 64  # sessions opened at once: far below every backlog (4096)
 OPEN_TIMEOUT_S = 10.0
 STALL_S = 1.0  # an operation older than this at the end of the window is an error
+ANSWER_TIMEOUT_S = 2.0  # open loop: after it, what is under way at the end counts as unanswered
+IN_FLIGHT_MAX = 4096  # open loop, connections
 HOLD_S_MAX = 120.0
 BACKLOG = 4096
+PR_SET_TIMERSLACK = 29
 
 
 def main() -> None:
@@ -57,11 +63,20 @@ def parse() -> argparse.Namespace:
     client.add_argument("--discard", action="store_true", help="bulk: do not even copy what comes")
     client.add_argument("--pids", type=int, nargs="*", default=[], help="whose CPU time to read")
     client.set_defaults(run=run_client)
+
+    pace = commands.add_parser("pace", help="make load at a fixed rate, with an endpoint of its own")
+    pace.add_argument("--mode", choices=["connect", "messages"], required=True)
+    pace.add_argument("--rate", type=float, required=True, help="operations per second")
+    pace.add_argument("--sessions", type=int, default=IN_FLIGHT_MAX)
+    pace.add_argument("--seconds", type=float, default=5.0)
+    pace.add_argument("--warmup", type=float, default=0.5, help="seconds before the measured window")
+    pace.add_argument("--sleep", action="store_true", help="leave the CPU to others between operations")
+    pace.set_defaults(run=run_pace)
     return parser.parse_args()
 
 
-def listen(port: int) -> int:
-    """A listening socket's descriptor on loopback; accepted sockets inherit TCP_NODELAY."""
+def listen(port: int = 0) -> int:
+    """Says {"port": N}. A listening socket's descriptor on loopback; accepted sockets inherit TCP_NODELAY."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -122,20 +137,50 @@ def open_all(client: Any, arguments: argparse.Namespace) -> int:
     return settled
 
 
+def run_pace(arguments: argparse.Namespace) -> None:
+    from bench.load.pace import Mode, Pace
+
+    # A wake-up may else be 50 us late, so that one timer serves several sleepers.
+    ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1)
+    mode = Mode[arguments.mode.upper()]
+    pace = Pace(mode, listen(), arguments.rate, arguments.sessions, busy=not arguments.sleep)
+    told = json.loads(sys.stdin.readline())
+    opened = pace.open(told["port"], OPEN_TIMEOUT_S)
+    if arguments.warmup:
+        pace.run(arguments.warmup, ANSWER_TIMEOUT_S)
+    window = Window(told["pids"])
+    seconds = pace.run(arguments.seconds, ANSWER_TIMEOUT_S)
+    result = window.close(pace.counts())
+    if arguments.mode == "messages":
+        result["errors"]["never_opened"] = arguments.sessions - opened
+    say(result | {"seconds": seconds})
+
+
+class Window:
+    """What processes and CPUs use between its making and `close`."""
+
+    def __init__(self, pids: list[int]) -> None:
+        self.ticks, self.clocks = cpu.machine_ticks(), cpu.processes_ns([*pids, os.getpid()])
+
+    def close(self, result: dict[str, Any]) -> dict[str, Any]:
+        """The result with `cpu_ns` by pid, `client_cpu_ns`, and `machine_percent` by CPU."""
+        after, ticks = cpu.processes_ns(self.clocks), cpu.machine_ticks()
+        spent = {pid: ns - self.clocks[pid] for pid, ns in after.items()}
+        own = spent.pop(os.getpid())
+        return result | {
+            "cpu_ns": {str(pid): ns for pid, ns in spent.items()},
+            "client_cpu_ns": own,
+            "machine_percent": cpu.machine_percent(self.ticks, ticks),
+        }
+
+
 def measure(client: Any, arguments: argparse.Namespace, settled: int) -> dict[str, Any]:
-    ticks, clocks = cpu.machine_ticks(), cpu.processes_ns([*arguments.pids, os.getpid()])
+    window = Window(arguments.pids)
     seconds = client.run(arguments.seconds, arguments.operations)
-    clocks_after, ticks_after = cpu.processes_ns(clocks), cpu.machine_ticks()
-    result = client.counts()
+    result = window.close({"seconds": seconds} | client.counts())
     result["errors"]["stalled"] = client.stalled(STALL_S)
     result["errors"]["never_opened"] = arguments.sessions - settled
-    own = clocks_after.pop(os.getpid()) - clocks[os.getpid()]
-    return result | {
-        "seconds": seconds,
-        "cpu_ns": {str(pid): spent - clocks[pid] for pid, spent in clocks_after.items()},
-        "client_cpu_ns": own,
-        "machine_percent": cpu.machine_percent(ticks, ticks_after),
-    }
+    return result
 
 
 def hold(client: Any, settled: int, wanted: int) -> None:

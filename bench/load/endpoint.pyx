@@ -34,14 +34,6 @@ cdef struct session_t:
     char* rest         # what the client has not taken yet; NULL most of the time
     uint32_t rest_size
 
-cdef struct endpoint_t:
-    int epfd
-    int listener
-    int mode
-    char* reply
-    uint32_t reply_size
-    char* buffer
-
 
 cdef void end(session_t* s) noexcept nogil:
     close(s.fd)
@@ -147,23 +139,36 @@ cdef void welcome(endpoint_t* e) noexcept nogil:
             end(s)
 
 
+cdef int prepare(
+    endpoint_t* e, int listener, int mode, const char* reply, uint32_t reply_size
+) noexcept nogil:
+    """-1: it cannot start."""
+    e.epfd, e.listener, e.mode = epoll_create1(EPOLL_CLOEXEC), listener, mode
+    e.reply, e.reply_size = reply, reply_size
+    e.buffer = <char*>malloc(BUFFER_BYTES)
+    if e.epfd == -1 or e.buffer == NULL:
+        return -1
+    return watch(e.epfd, EPOLL_CTL_ADD, listener, EPOLLIN, NULL)
+
+
+cdef void turn(endpoint_t* e, int wait_ms) noexcept nogil:
+    """Serves one batch of events; waits for it at most `wait_ms`, -1 for as long as it takes."""
+    cdef epoll_event events[EVENTS_PER_WAIT]
+    cdef int i, ready = epoll_wait(e.epfd, events, EVENTS_PER_WAIT, wait_ms)
+    cdef void* owner
+    for i in range(ready):
+        owner = events[i].data.ptr
+        if owner == NULL:
+            welcome(e)
+        elif not serve(e, <session_t*>owner, events[i].events):
+            end(<session_t*>owner)
+
+
 def serve_forever(int listener, Mode mode, bytes reply):
     """Serves the listening socket `listener` (non-blocking) until the process is killed."""
     cdef endpoint_t e
-    cdef epoll_event events[EVENTS_PER_WAIT]
-    cdef int i, ready
-    cdef void* owner
-    e.epfd, e.listener, e.mode = epoll_create1(EPOLL_CLOEXEC), listener, mode
-    e.reply, e.reply_size = reply, <uint32_t>len(reply)
-    e.buffer = <char*>malloc(BUFFER_BYTES)
-    if e.epfd == -1 or e.buffer == NULL or watch(e.epfd, EPOLL_CTL_ADD, listener, EPOLLIN, NULL) == -1:
+    if prepare(&e, listener, mode, reply, <uint32_t>len(reply)) == -1:
         raise OSError("the endpoint cannot start")
     with nogil:
         while True:
-            ready = epoll_wait(e.epfd, events, EVENTS_PER_WAIT, -1)
-            for i in range(ready):
-                owner = events[i].data.ptr
-                if owner == NULL:
-                    welcome(&e)
-                elif not serve(&e, <session_t*>owner, events[i].events):
-                    end(<session_t*>owner)
+            turn(&e, -1)

@@ -38,6 +38,7 @@ cdef extern from "sys/epoll.h" nogil:
     int epoll_create1(int flags)
     int epoll_ctl(int epfd, int op, int fd, epoll_event* event)
     int epoll_wait(int epfd, epoll_event* events, int maxevents, int timeout)
+    int epoll_pwait2(int epfd, epoll_event* events, int maxevents, const timespec* timeout, const void* mask)
 
 cdef extern from "sys/socket.h" nogil:
     enum:
