@@ -16,7 +16,7 @@ from typing import Any
 from bench.compare import ratios
 from bench.compare.ratios import Ratio, Sample
 
-FAILURE_CHARS_MAX = 400
+FAILURE_CHARS_MAX = 200  # of what it said last
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ class Results:
 def error_of(sample: Sample) -> str | None:
     where = f"{sample['workload']}, {sample['peer']}, log {sample['log']}, round {sample['round']}"
     if "failed" in sample:
-        return f"{where}: {' '.join(sample['failed'].split())[:FAILURE_CHARS_MAX]}"
+        first, _, said = sample["failed"].partition("\n")
+        return f"{where}: {first} {' '.join(said.split())[-FAILURE_CHARS_MAX:]}".rstrip()
     if sample["errors_total"]:
         kinds = ", ".join(f"{kind} {count}" for kind, count in sample["errors"].items() if count)
         return f"{where}: {sample['errors_total']} errors ({kinds})"
