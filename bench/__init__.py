@@ -1,7 +1,7 @@
 """What lb costs and carries, measured beside its peers on one machine.
 
     build       compiles the load programs (Cython) into bench/build, when their sources changed
-    load/       the load programs: endpoint, clients of a closed and an open loop, and a bare relay as the floor;
+    load/       the load programs: endpoint, clients of a closed and an open loop, a bare relay as the floor;
                 no Python per event
     process     child processes: pinned, followed, always ended
     proxy       a proxy as it runs, placed on its CPUs
