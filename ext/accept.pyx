@@ -3,11 +3,14 @@
 
 At a limit the socket leaves the epoll set and the backlog waits; nobody is accepted only to be closed.
 """
+from libc.string cimport memset
+
 from lb._ext.board cimport *
 from lb._ext.ending cimport cut
 from lb._ext.gate cimport is_paced
 from lb._ext.linux cimport *
 from lb._ext.opening cimport open_session
+from lb._ext.options cimport set_option
 from lb._ext.slab cimport give_slot, take_slot
 from lb._ext.state cimport *
 from lb._ext.table cimport listener_t
@@ -85,6 +88,10 @@ cdef void begin(engine_t* e, session_t* s, int fd, uint32_t listener, const list
     s.side[CLIENT].fd = fd
     e.descriptors_open += 1
     s.listener = listener
+    if s.client.any.sa_family == AF_UNIX:  # nothing but the queue's length is inherited there
+        memset(&s.client, 0, sizeof(s.client))
+        s.client.any.sa_family, s.side[CLIENT].flags = AF_UNIX, UNSURE
+        set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1)
     s.idle_ms, s.half_close_ms, s.reset_linger_ms = line.idle_ms, line.half_close_ms, line.reset_linger_ms
     s.accepted_ns, s.active_ms = e.now_ns, e.now_ms
     e.cell.sessions_open += 1

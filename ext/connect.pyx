@@ -5,11 +5,18 @@ Facts
   1  A failed attempt has cost the client nothing: no byte was read from it. So it is tried again elsewhere.
   2  A socket must be added to the epoll set after connect(): before it would report HUP.
   3  Want of a descriptor, a port or memory is ours: no endpoint is charged with it.
+  4  The port of a bound source is chosen by connect() (IP_BIND_ADDRESS_NO_PORT): the same one does for any
+     number of endpoints. EADDRNOTAVAIL speaks of that source alone, be it that it has no port left for this
+     endpoint, or that this machine has no such address.
+  5  A unix socket answers connect() at once. EAGAIN: its queue is full, and nothing will ever tell that it is
+     no longer; where TCP would send another SYN, another endpoint is tried.
 """
 from lb._ext.board cimport *
 from lb._ext.ending cimport close_side, cut, release, sooner
 from lb._ext.linux cimport *
-from lb._ext.options cimport acknowledge_late, acknowledge_soon, set_upstream
+from lb._ext.options cimport (
+    acknowledge_late, acknowledge_soon, set_option, set_upstream, set_upstream_file,
+)
 from lb._ext.pick cimport PICK_FULL, PICK_NONE, pick
 from lb._ext.relay cimport go_on_relaying
 from lb._ext.state cimport *
@@ -37,7 +44,7 @@ cdef void connect_somewhere(engine_t* e, session_t* s) noexcept nogil:
         if endpoint == PICK_NONE or endpoint == PICK_FULL:
             break
         hold(e, s, endpoint)
-        if connect_to(e, s, &e.table.endpoints[endpoint]):
+        if connect_to(e, s, pool, &e.table.endpoints[endpoint]):
             set_deadline(e, s, e.now_ms + pool.connect_timeout_ms)
             return
         attempt_failed(e, s, failure_of(errno))
@@ -64,8 +71,59 @@ cdef void hold(engine_t* e, session_t* s, uint32_t endpoint) noexcept nogil:
     e.pools[s.pool].sessions_open += 1
 
 
-cdef bint connect_to(engine_t* e, session_t* s, const endpoint_t* endpoint) noexcept nogil:
+cdef bint connect_to(engine_t* e, session_t* s, const pool_t* pool,
+                     const endpoint_t* endpoint) noexcept nogil:
     """False, with errno set: it failed at once."""
+    if endpoint.address.ip.any.sa_family == AF_UNIX:
+        return connect_to_file(e, s, endpoint)
+    if pool.sources_count:
+        return connect_from_next(e, s, pool, endpoint)
+    return connect_from(e, s, endpoint, NULL)
+
+
+cdef bint connect_from_next(engine_t* e, session_t* s, const pool_t* pool,
+                            const endpoint_t* endpoint) noexcept nogil:
+    """From the next of the pool's hosts; from those after it where that cannot be. None is of the endpoint's
+    family: from what the kernel chooses."""
+    cdef int family = endpoint.address.ip.any.sa_family
+    cdef uint32_t count = sources_of(e, pool, family)
+    cdef uint32_t turn = e.source_turns[s.pool]
+    cdef uint32_t i
+    if count == 0:
+        return connect_from(e, s, endpoint, NULL)
+    e.source_turns[s.pool] += 1
+    for i in range(count):
+        close_side(e, &s.side[UPSTREAM])
+        if connect_from(e, s, endpoint, source_of(e, pool, family, (turn + i) % count)):
+            return True
+        if errno != EADDRNOTAVAIL:
+            return False
+    return False
+
+
+cdef uint32_t sources_of(const engine_t* e, const pool_t* pool, int family) noexcept nogil:
+    cdef uint32_t i, count = 0
+    for i in range(pool.sources_count):
+        count += e.table.hosts[pool.sources_first + i].any.sa_family == family
+    return count
+
+
+cdef const address_t* source_of(const engine_t* e, const pool_t* pool, int family,
+                                uint32_t nth) noexcept nogil:
+    """Of this family; `nth` counts from 0, and is less than there are."""
+    cdef const address_t* host = &e.table.hosts[pool.sources_first]
+    cdef uint32_t i
+    for i in range(pool.sources_count):
+        if host[i].any.sa_family == family:
+            if nth == 0:
+                return &host[i]
+            nth -= 1
+    return NULL
+
+
+cdef bint connect_from(engine_t* e, session_t* s, const endpoint_t* endpoint,
+                       const address_t* source) noexcept nogil:
+    """`source` NULL: what the kernel chooses."""
     cdef int fd = socket(endpoint.address.ip.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
     if fd == -1:
         return False
@@ -73,9 +131,32 @@ cdef bint connect_to(engine_t* e, session_t* s, const endpoint_t* endpoint) noex
     s.side[UPSTREAM].fd = fd
     s.side[UPSTREAM].flags = 0
     set_upstream(fd)
+    if source != NULL:
+        set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        if bind(fd, &source.any, address_size(source)) == -1:
+            return False
     s.connect_from_ns = e.now_ns
     s.acknowledges_late = acknowledge_late(s.side[CLIENT].fd, fd)
     if connect(fd, &endpoint.address.ip.any, place_size(&endpoint.address)) == -1 and errno != EINPROGRESS:
+        return False
+    return watch(e, s, UPSTREAM)
+
+
+cdef bint connect_to_file(engine_t* e, session_t* s, const endpoint_t* endpoint) noexcept nogil:
+    """What the path or its queue lacks is put in the words of TCP: it is the endpoint's, not ours."""
+    cdef int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    if fd == -1:
+        return False
+    e.descriptors_open += 1
+    s.side[UPSTREAM].fd = fd
+    s.side[UPSTREAM].flags = UNSURE
+    set_upstream_file(fd)
+    s.connect_from_ns, s.acknowledges_late = e.now_ns, 0
+    if connect(fd, &endpoint.address.ip.any, place_size(&endpoint.address)) == -1:
+        if errno == EAGAIN or errno == ENOENT or errno == EPROTOTYPE:
+            set_errno(ECONNREFUSED)
+        elif errno in (EACCES, EPERM, ENOTDIR, ELOOP):
+            set_errno(EHOSTUNREACH)
         return False
     return watch(e, s, UPSTREAM)
 

@@ -86,11 +86,12 @@ cdef class Engine:
         e.queue_first = <uint32_t*>malloc(POOLS_MAX * sizeof(uint32_t))
         e.queue_last = <uint32_t*>malloc(POOLS_MAX * sizeof(uint32_t))
         e.retrying = <uint32_t*>calloc(POOLS_MAX, sizeof(uint32_t))
+        e.source_turns = <uint32_t*>calloc(POOLS_MAX, sizeof(uint32_t))
         e.slots_max = min(sessions_max, <uint32_t>SESSIONS_MAX)
         e.slots = <session_t*>mmap(NULL, e.slots_max * sizeof(session_t), PROT_READ | PROT_WRITE,
                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
         if (e.failures == NULL or e.failed == NULL or e.queue_first == NULL or e.queue_last == NULL
-                or e.retrying == NULL or e.slots == <session_t*>MAP_FAILED):
+                or e.retrying == NULL or e.source_turns == NULL or e.slots == <session_t*>MAP_FAILED):
             raise MemoryError
         memset(e.queue_first, 0xFF, POOLS_MAX * sizeof(uint32_t))
         memset(e.queue_last, 0xFF, POOLS_MAX * sizeof(uint32_t))
@@ -126,7 +127,8 @@ cdef class Engine:
         free(e.queue_first)
         free(e.queue_last)
         free(e.retrying)
-        e.failures = e.failed = e.queue_first = e.queue_last = e.retrying = NULL
+        free(e.source_turns)
+        e.failures = e.failed = e.queue_first = e.queue_last = e.retrying = e.source_turns = NULL
         e.failed_count = 0
         unmap_table(&e.table)
         unmap_ring(e.ring)
@@ -399,6 +401,8 @@ cdef void dispatch(engine_t* e, uint64_t data, uint32_t events) noexcept nogil:
     if mark == MARK_LISTENING:
         if e.listenings[low].fd != -1 and not e.listenings[low].paused:
             welcome(e, &e.listenings[low])
+            if events & EPOLLHUP:  # it was shut down, and would be reported for ever; unlisten() follows
+                epoll_ctl(e.epfd, EPOLL_CTL_DEL, e.listenings[low].fd, NULL)
     elif mark == MARK_TIMER:
         e.wheel.armed_ms = NEVER
     elif mark == MARK_CALL:

@@ -16,6 +16,7 @@ cdef extern from *:
 cdef extern from "errno.h" nogil:
     int errno
     enum:
+        EACCES
         EADDRNOTAVAIL
         EAFNOSUPPORT
         EAGAIN
@@ -27,16 +28,20 @@ cdef extern from "errno.h" nogil:
         EINPROGRESS
         EINTR
         EINVAL
+        ELOOP
         EMFILE
         ENETUNREACH
         ENFILE
         ENOBUFS
+        ENOENT
         ENOMEM
         ENONET
         ENOPROTOOPT
+        ENOTDIR
         EPERM
         EPIPE
         EPROTO
+        EPROTOTYPE
         ETIMEDOUT
 
 cdef extern from "unistd.h" nogil:
@@ -145,6 +150,7 @@ cdef extern from "sys/socket.h" nogil:
         int l_onoff
         int l_linger
     int socket(int family, int kind, int protocol)
+    int bind(int fd, const sockaddr* address, socklen_t size)
     int connect(int fd, const sockaddr* address, socklen_t size)
     int accept4(int fd, sockaddr* address, socklen_t* size, int flags)
     int getsockname(int fd, sockaddr* address, socklen_t* size)
@@ -161,7 +167,9 @@ cdef extern from "sys/un.h" nogil:
 
 cdef extern from "netinet/in.h" nogil:
     enum:
+        IPPROTO_IP
         IPPROTO_TCP
+        IP_BIND_ADDRESS_NO_PORT
     cdef struct in_addr:
         uint32_t s_addr
     cdef struct in6_addr:
@@ -216,6 +224,7 @@ cdef extern from *:
     #define lb_lowest_bit(x) __builtin_ctzll(x)
     #define lb_highest_bit(x) (63 - __builtin_clzll(x))
     #define lb_unlikely(x) __builtin_expect(!!(x), 0)
+    #define lb_set_errno(e) (errno = (e))
     """
     uint64_t load_acquire "lb_load"(uint64_t* place) nogil
     void store_release "lb_store"(uint64_t* place, uint64_t value) nogil
@@ -224,6 +233,7 @@ cdef extern from *:
     int lowest_bit "lb_lowest_bit"(uint64_t bits) nogil
     int highest_bit "lb_highest_bit"(uint64_t bits) nogil
     bint unlikely "lb_unlikely"(bint condition) nogil
+    void set_errno "lb_set_errno"(int error) nogil
 
 cdef union address_t:
     # A client's or our own; `any.sa_family` tells which. Of a unix socket only the family is kept.

@@ -17,6 +17,11 @@ cdef inline void set_upstream(int fd) noexcept nogil:
     set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1)
 
 
+cdef inline void set_upstream_file(int fd) noexcept nogil:
+    """Of a unix socket, which has no options of TCP."""
+    set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1)
+
+
 cdef inline bint acknowledge_late(int client, int upstream) noexcept nogil:
     """Before connect(): bytes of the client that wait already will carry the acknowledgement that ends the
     handshake, which spares a packet. True: that is arranged, and acknowledge_soon() is due once they left."""

@@ -5,7 +5,8 @@ Facts
   1  A socket is registered once, edge-triggered: after EAGAIN an edge will come, and only then. READABLE is
      our memory of the last edge; it is cleared by EAGAIN and by nothing less sure.
   2  A recv() that returns less than it was asked for has emptied the queue, unless urgent data is about:
-     then it stops at the mark. So a short read counts as EAGAIN when the side is not URGENT.
+     then it stops at the mark. So a short read counts as EAGAIN when the side is not URGENT. On a unix socket
+     it also stops where descriptors were passed along, which nothing foretells: such a side is UNSURE.
   3  When RDHUP (and no error) was reported before a short read, the end of stream is all that is left.
   4  send() that takes less than it was given says: blocked. An edge (OUT) comes when there is room.
   5  EAGAIN from splice() into a pipe means "no data" only if the pipe was empty at the call.
@@ -65,7 +66,7 @@ cdef pumped_t copy_once(engine_t* e, side_t* giver, side_t* taker, uint64_t* tot
     total[0] += size
     if size < BLOCK_BYTES:
         giver.full_reads = 0
-        if not giver.flags & (URGENT | FAILED):
+        if not giver.flags & (URGENT | FAILED | UNSURE):
             giver.flags &= ~READABLE
             if giver.flags & ENDED:
                 giver.flags |= FINISHED

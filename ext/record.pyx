@@ -6,7 +6,7 @@ the line was chosen by a client. Times of day are UTC; `time` is when the sessio
 milliseconds with three decimals, null for what did not happen.
 """
 from libc.stdio cimport snprintf
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from lb._ext.board cimport FAILURES, REASONS
 from lb._ext.linux cimport *
@@ -65,8 +65,14 @@ cdef void put_record(engine_t* e, const session_t* s) noexcept nogil:
     put_time(&line)
     put_names(e, s, &line)
     put_address(&line, ',"client":', &s.client)
-    put_address(&line, ',"local":', &s.local)
-    put_address(&line, ',"upstream":', &s.upstream)
+    if s.local.any.sa_family == AF_UNIX:
+        put_own_path(&line, s.side[CLIENT].fd)
+    else:
+        put_address(&line, ',"local":', &s.local)
+    if s.upstream.any.sa_family == AF_UNIX and s.endpoint < e.table.header.endpoints_count:
+        put_text(e, &line, ',"upstream":', e.table.endpoints[s.endpoint].address_text)
+    else:
+        put_address(&line, ',"upstream":', &s.upstream)
     put_attempts(e, s, &line)
     put(&line, ',"queue_ms":0')
     put_span(&line, ',"connect_ms":', s.connect_from_ns, s.connected_ns)
@@ -135,10 +141,29 @@ cdef void put_address(line_t* line, const char* key, const address_t* address) n
         put(line, '[')
         inet_ntop(AF_INET6, &address.v6.sin6_addr, line.text + line.size, INET6_ADDRSTRLEN)
         put_port(line, ']:', address.v6.sin6_port)
+    elif address.any.sa_family == AF_UNIX:
+        put(line, 'unix:')
     else:
         line.size -= 1
         put(line, 'null')
         return
+    put(line, '"')
+
+
+cdef void put_own_path(line_t* line, int fd) noexcept nogil:
+    """Where a client of a unix socket came in. Its end may be closed by now; and what stands in a path that
+    JSON would have to escape is left out with all that follows."""
+    cdef place_t place
+    cdef socklen_t size = sizeof(place)
+    cdef size_t i
+    memset(&place, 0, sizeof(place))
+    put(line, ',"local":"unix:')
+    if fd != -1 and getsockname(fd, &place.ip.any, &size) == 0:
+        for i in range(sizeof(place.file.sun_path)):
+            if <uint8_t>place.file.sun_path[i] < 32 or place.file.sun_path[i] in (34, 92, 127):
+                break
+            line.text[line.size] = place.file.sun_path[i]
+            line.size += 1
     put(line, '"')
 
 

@@ -40,6 +40,7 @@ cdef enum:
     BROKEN = 32                 # it was reset: nothing more can be sent to it
     URGENT = 64                 # urgent data: a short read does not mean that all was read
     STREAM = 128                # splice, rather than copy, what comes from it
+    UNSURE = 256                # a unix socket: a short read does not mean that all was read
 
 cdef struct block_t:
     block_t* next               # in the free list
@@ -53,10 +54,9 @@ cdef struct pipe_t:
 
 cdef struct side_t:
     int32_t fd                  # -1: none
-    uint8_t flags
+    uint16_t flags
     uint8_t full_reads          # in a row: several make a stream
     uint8_t small_splices       # in a row: several end it
-    uint8_t unused
     uint32_t kept_size          # bytes of the block that this side has yet to take
     uint32_t kept_from
     block_t* kept               # owned; NULL: none
@@ -233,6 +233,7 @@ cdef struct engine_t:
     uint8_t failures_told       # serve() has returned for them
     uint32_t random
     uint8_t called              # the worker's own loop has something to do
+    uint32_t* source_turns      # [pool]: which of its hosts is connected from next; owned
     # sampling of the access log
     uint64_t log_second
     uint32_t log_count          # lines of this second, written or not

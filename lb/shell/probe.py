@@ -14,10 +14,11 @@ import asyncio
 import errno
 import os
 import re
+import socket
 import time
 from dataclasses import dataclass
 
-from lb.model.address import Address
+from lb.model.address import Address, SocketAddress
 from lb.model.check import Check, HttpRequest, ProbeResult
 
 HEAD_BYTES_MAX = 16 * 1024
@@ -33,6 +34,9 @@ WORDS = {
     errno.EHOSTUNREACH: "host unreachable",
     errno.ENETUNREACH: "network unreachable",
     errno.ETIMEDOUT: "timed out",
+    errno.ENOENT: "no such file",
+    errno.EACCES: "permission denied",
+    errno.EAGAIN: "its queue is full",  # of a unix socket: over TCP it would not answer
 }
 
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: ([^\r\n]*))?\r?\n")
@@ -51,7 +55,7 @@ class TimedOut(ProbeResult):
     """A failure that proves something only if our own loop was on time."""
 
 
-async def run_probe(check: Check, address: Address) -> ProbeResult:
+async def run_probe(check: Check, address: SocketAddress) -> ProbeResult:
     """One attempt under `check` at `address` (where Check.target says). Raises ProbeImpossible."""
     started_s = time.monotonic()
     connection: Connection | None = None
@@ -79,9 +83,14 @@ class _Failed(Exception):
     """The probe failed; the text is the detail."""
 
 
-async def _connect(address: Address) -> Connection:
+async def _connect(address: SocketAddress) -> Connection:
     try:
-        connection = await asyncio.open_connection(address.host, address.port, limit=HEAD_BYTES_MAX)
+        if isinstance(address, Address):
+            connection = await asyncio.open_connection(address.host, address.port, limit=HEAD_BYTES_MAX)
+        else:
+            connection = await asyncio.open_unix_connection(
+                sock=connected(address.path), limit=HEAD_BYTES_MAX
+            )
     except OSError as error:
         raise _translated("connect", error) from error
     writer = connection[1]
@@ -92,7 +101,19 @@ async def _connect(address: Address) -> Connection:
     return connection
 
 
-async def _ask(connection: Connection, address: Address, http: HttpRequest) -> tuple[bool, str]:
+def connected(path: str) -> socket.socket:
+    """A unix socket answers at once. Not by the loop: asyncio takes EAGAIN, a full queue, for a connect under
+    way. Raises OSError."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.connect(path)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+async def _ask(connection: Connection, address: SocketAddress, http: HttpRequest) -> tuple[bool, str]:
     """Sends the request and judges the status line."""
     reader, writer = connection
     try:
@@ -114,10 +135,10 @@ async def _ask(connection: Connection, address: Address, http: HttpRequest) -> t
     return False, f"answered {status}, expected {expected}"
 
 
-def _request(http: HttpRequest, address: Address) -> bytes:
-    """The operator's headers replace ours of the same name."""
+def _request(http: HttpRequest, address: SocketAddress) -> bytes:
+    """The operator's headers replace ours of the same name. Of a path curl and nginx say localhost too."""
     ours = {
-        "Host": http.host or str(address),
+        "Host": http.host or (str(address) if isinstance(address, Address) else "localhost"),
         "User-Agent": "lb-check",
         "Accept": "*/*",
         "Connection": "close",

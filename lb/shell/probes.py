@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from lb.core.commands import CancelProbe, StartProbe
 from lb.core.events import ProbeFinished
-from lb.model.address import Address
+from lb.model.address import SocketAddress
 from lb.model.check import Check, ProbeResult
 from lb.model.endpoint import EndpointKey
 from lb.model.record import Record
@@ -37,7 +37,7 @@ class Probes:
         *,
         lag: Lag,
         on_record: Callable[[Record], None],
-        run: Callable[[Check, Address], Awaitable[ProbeResult]] = run_probe,
+        run: Callable[[Check, SocketAddress], Awaitable[ProbeResult]] = run_probe,
     ) -> None:
         self._loop = loop
         self._on_finished = on_finished

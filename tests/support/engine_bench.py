@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from lb.model.address import Address
+from lb.model.address import Address, SocketAddress, UnixAddress
 from lb.model.pool import Policy
 from lb.model.snapshot import EndpointLine, ListenerLine, PoolLine, Snapshot
 from lb.shell.datapath import MORE, Board, Engine, Ring, compile_snapshot
@@ -24,8 +24,13 @@ SERVE_MS = 250  # as a worker
 OPTIONS = ((socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.SOL_SOCKET, socket.SO_OOBINLINE))
 
 
+def socket_address(where: tuple[str, int] | str) -> SocketAddress:
+    """A text is the path of a unix socket."""
+    return UnixAddress(where) if isinstance(where, str) else Address(*where)
+
+
 def snapshot_of(
-    addresses: Sequence[tuple[str, int]],
+    addresses: Sequence[tuple[str, int] | str],
     *,
     generation: int = 1,
     policy: Policy = Policy.ROUND_ROBIN,
@@ -40,15 +45,18 @@ def snapshot_of(
     connect_timeout_ms: int = 1_200,
     attempts_max: int = 3,
     listeners: int = 1,
+    sources: Sequence[str] = (),
 ) -> Snapshot:
     """One pool (id 0), an endpoint per address, all eligible unless told otherwise; listeners 0 to n-1."""
     chosen = tuple(range(len(addresses)) if eligible is None else eligible)
     lines = [
-        EndpointLine(f"e{i}", "pool", Address(*address), weights[i] if weights else 1, endpoint_sessions_max)
+        EndpointLine(
+            f"e{i}", "pool", socket_address(address), weights[i] if weights else 1, endpoint_sessions_max
+        )
         for i, address in enumerate(addresses)
     ]
     walked = chosen if schedule is None else tuple(schedule)
-    pool = PoolLine("pool", policy, connect_timeout_ms, attempts_max, chosen, walked)
+    pool = PoolLine("pool", policy, connect_timeout_ms, attempts_max, chosen, walked, sources=tuple(sources))
     listener = ListenerLine(
         "web", 0, sessions_max, idle_ms, half_close_ms, reset_linger_ms, keepalive_s=(30, 10, 3)
     )
@@ -112,6 +120,14 @@ class EngineBench:
             self.engine.listen(number, listener, os.dup(listening.fileno()))
             host, port = listening.getsockname()[:2]
             return host, port
+
+    def listen_unix(self, number: int, listener: int, path: str) -> str:
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            listening.listen(1024)
+            listening.setblocking(False)
+            self.engine.listen(number, listener, os.dup(listening.fileno()))
+        return path
 
     # ---- Turning ----
 

@@ -8,22 +8,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from lb.model.address import Address
+from lb.model.address import Address, SocketAddress, UnixAddress
 
 Script = Callable[[socket.socket], object]
 Piece = TypeVar("Piece")
 
 
 class Scripted:
-    """What comes after the script is read to the end."""
+    """What comes after the script is read to the end. `path`: of a unix socket."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, path: str | None = None) -> None:
         self._script = script
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = socket.create_server(("127.0.0.1", 0)) if path is None else unix_server(path)
         self._news = threading.Condition()
         self._chunks: list[bytes] = []
         self._ends: list[str] = []
-        self.address = Address(*self._listening.getsockname())
+        self.address: SocketAddress = UnixAddress(path) if path else Address(*self._listening.getsockname())
         threading.Thread(target=self._accept, daemon=True).start()
 
     def heard(self, count: int, within_s: float = 5.0) -> list[bytes]:
@@ -68,9 +68,16 @@ class Scripted:
             return news[:count]
 
 
+def unix_server(path: str) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(path)
+    listening.listen()
+    return listening
+
+
 @contextmanager
-def scripted(script: Script) -> Iterator[Scripted]:
-    endpoint = Scripted(script)
+def scripted(script: Script, path: str | None = None) -> Iterator[Scripted]:
+    endpoint = Scripted(script, path)
     try:
         yield endpoint
     finally:

@@ -68,6 +68,18 @@ class ScriptedEndpoint:
         self._listening.close()
 
 
+class ScriptedUnixEndpoint(ScriptedEndpoint):
+    """At a path, which stays when it is closed."""
+
+    def __init__(self, path: str, *, backlog: int = 1024) -> None:
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(path)
+        self._listening.listen(backlog)
+        self._listening.settimeout(TIMEOUT_S)
+        self.path = path
+        self._echoing = None
+
+
 def echo_all(connection: socket.socket) -> None:
     connection.settimeout(30.0)
     with connection, contextlib.suppress(OSError):

@@ -7,12 +7,13 @@ import resource
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
-from lb.model.address import Address
+from lb.model.address import Address, UnixAddress
 from lb.model.check import Check, HttpRequest, ProbeResult
 from lb.shell import probe
 from lb.shell.probe import ProbeImpossible, TimedOut, run_probe
@@ -220,6 +221,43 @@ def test_http_probe_reads_the_body_and_leaves_without_a_reset(run: Run) -> None:
     with scripted(answering(b"HTTP/1.1 500 Oops\r\n\r\n" + b"x" * 40_000)) as endpoint:
         assert not run(run_probe(http(), endpoint.address)).ok
         assert endpoint.ended(1) == ["fin"]
+
+
+# ---- Unix sockets ---------------------------------------------------------------------------------
+
+
+def test_tcp_probe_of_a_unix_socket_passes_and_leaves_with_a_fin(run: Run, tmp_path: Path) -> None:
+    with scripted(lambda connection: connection.sendall(b"hello"), str(tmp_path / "app.sock")) as endpoint:
+        assert run(run_probe(TCP, endpoint.address)) == ProbeResult(True, "connected")
+        assert endpoint.ended(1) == ["fin"]
+
+
+def test_http_probe_of_a_unix_socket_asks_for_localhost(run: Run, tmp_path: Path) -> None:
+    asked: list[bytes] = []
+
+    def script(connection: socket.socket) -> None:
+        asked.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        connection.shutdown(socket.SHUT_WR)
+
+    with scripted(script, str(tmp_path / "app.sock")) as endpoint:
+        assert run(run_probe(http(), endpoint.address)) == ProbeResult(True, "200 OK")
+        assert run(run_probe(http(host="app"), endpoint.address)) == ProbeResult(True, "200 OK")
+    hosts = [head.split(b"\r\n")[1] for head in asked]
+    assert hosts == [b"Host: localhost", b"Host: app"]
+
+
+def test_probe_of_a_unix_socket_that_is_not_served_says_why(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+    assert run(run_probe(TCP, UnixAddress(str(path)))) == ProbeResult(False, "connect: no such file")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        assert run(run_probe(TCP, UnixAddress(str(path)))) == ProbeResult(False, "connect: refused")
+        server.listen(0)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            full = run(run_probe(TCP, UnixAddress(str(path))))
+    assert full == ProbeResult(False, "connect: its queue is full")
 
 
 @contextmanager
