@@ -58,6 +58,7 @@ cdef class Engine:
     """The data path of one worker. Not thread-safe; every call is the worker's own."""
 
     cdef engine_t* e
+    cdef dict places            # of listening sockets: the supervisor's number -> our index
 
     def __cinit__(self, *, uint32_t worker, uint32_t sessions_max, uint64_t sessions_max_all,
                   uint32_t pipes_max, int board_fd, int ring_fd):
@@ -65,7 +66,7 @@ cdef class Engine:
         cdef engine_t* e = <engine_t*>calloc(1, sizeof(engine_t))
         if e == NULL:
             raise MemoryError
-        self.e = e
+        self.e, self.places = e, {}
         e.epfd = e.timer_fd = -1
         if map_board(board_fd, &e.board) == -1 or worker >= e.board.count:
             raise ValueError("the scoreboard is not one of this version's")
@@ -111,7 +112,7 @@ cdef class Engine:
         """Cuts every session and gives everything back. A second call does nothing."""
         cdef engine_t* e = self.e
         if e.epfd != -1:
-            for index in range(e.listenings_high):
+            for index in range(e.listenings_high):  # not by `places`: at the end of the interpreter it is gone
                 if e.listenings[index].fd != -1:
                     forget_listening(e, &e.listenings[index])
             cut_all(e)
@@ -206,17 +207,16 @@ cdef class Engine:
         """Accepts from `fd`, which is the engine's from now on. A known socket gets the listener id."""
         cdef engine_t* e = self.e
         cdef epoll_event event
-        cdef uint32_t index, place = e.listenings_high
+        cdef uint32_t place = e.listenings_high
         if e.epfd == -1:
             close(fd)
             check_open(e)
-        for index in range(e.listenings_high):
-            if e.listenings[index].fd == -1:
-                place = min(place, index)
-            elif e.listenings[index].socket == socket:
-                e.listenings[index].listener = listener
-                close(fd)
-                return
+        if socket in self.places:
+            e.listenings[self.places[socket]].listener = listener
+            close(fd)
+            return
+        if len(self.places) < e.listenings_high:
+            place = free_place(e)
         if place >= LISTENINGS_MAX:
             close(fd)
             raise ValueError(f"more than {LISTENINGS_MAX} listening sockets")
@@ -225,23 +225,22 @@ cdef class Engine:
             error = errno
             close(fd)
             raise OSError(error, os.strerror(error))
-        e.listenings[place].fd, e.listenings[place].socket = fd, socket
+        e.listenings[place].fd = fd
         e.listenings[place].listener, e.listenings[place].paused = listener, 0
         e.listenings_high = max(e.listenings_high, place + 1)
+        self.places[socket] = place
 
     def unlisten(self, uint32_t socket) -> bool:
         """Accepts no more from it, and closes this process's descriptor. False: it was not known."""
-        cdef uint32_t index
-        for index in range(self.e.listenings_high):
-            if self.e.listenings[index].fd != -1 and self.e.listenings[index].socket == socket:
-                forget_listening(self.e, &self.e.listenings[index])
-                return True
-        return False
+        if socket not in self.places:
+            return False
+        forget_listening(self.e, &self.e.listenings[self.places.pop(socket)])
+        return True
 
     def unlisten_all(self) -> None:
-        for index in range(self.e.listenings_high):
-            if self.e.listenings[index].fd != -1:
-                forget_listening(self.e, &self.e.listenings[index])
+        for place in self.places.values():
+            forget_listening(self.e, &self.e.listenings[place])
+        self.places.clear()
 
     def close_some(self, int64_t endpoint, int64_t listener, str reason, uint32_t start) -> int:
         """Cuts sessions of an endpoint, or of a listener, or (both -1) all, from slot `start` on.
@@ -314,6 +313,13 @@ cdef int open_epoll(engine_t* e) except -1:
     if e.epfd == -1 or e.timer_fd == -1 or epoll_ctl(e.epfd, EPOLL_CTL_ADD, e.timer_fd, &event) == -1:
         raise OSError(errno, os.strerror(errno))
     return 0
+
+
+cdef uint32_t free_place(const engine_t* e) noexcept nogil:
+    cdef uint32_t place = 0
+    while place < e.listenings_high and e.listenings[place].fd != -1:
+        place += 1
+    return place
 
 
 cdef void forget_listening(engine_t* e, listening_t* here) noexcept nogil:

@@ -25,7 +25,7 @@ cdef enum:
     TURN_BYTES = 262144         # per session and turn, then others are served
     STEP_BYTES = 1 << 20        # per batch of events, and per round of the ready list: some 300 µs each
     EXPIRIES_MAX = 64           # per turn
-    LISTENINGS_MAX = 4096       # listening sockets of one worker
+    LISTENINGS_MAX = 65536      # listening sockets of one worker, which may stand in for all others
     NAME_BYTES_MAX = 255        # of a server name: RFC 1035
     TLVS_BYTES_MAX = 1024       # of a PROXY header, kept to be handed on
 
@@ -170,7 +170,6 @@ cdef struct wheel_t:
 
 cdef struct listening_t:
     int32_t fd                  # owned; -1: a free place
-    uint32_t socket             # how the supervisor calls it
     uint32_t listener           # id
     uint8_t paused              # out of the epoll set, for want of room
 

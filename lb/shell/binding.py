@@ -1,8 +1,9 @@
 """Which listening groups stand, and how a configuration changes them: all of it, or nothing.
 
-A group is known by its *place*: the configured address, whoever listens there, so that an address may move to
-another listener without its socket closing. Only port 0 says nothing about where it is, so there the place is
-that of one listener.
+A group is known by its *place*: the configured address and what its sockets are bound to, whoever listens
+there, so that an address may move to another listener without its socket closing. Options that belong to the
+place (`tcp.interface`, `tcp.netns`) are changed by a new group, which listens before the old one begins to
+leave. All other options are changed on the sockets that stand.
 
 `bind` opens what a configuration wants and does not have; nothing that stands is touched before `take`, and
 `Bound.discard` leaves no trace. A group that left the configuration is *leaving* until it is empty, and then
@@ -12,63 +13,32 @@ gone; if its address is wanted again before that, it is taken back, and its sock
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
 
-from lb.model.address import Address
+from lb.model.address import UnixAddress
 from lb.model.listener import Listener
+from lb.shell.bind_problem import BindError, BindProblem, noting
 from lb.shell.lookout import Lookout
-from lb.shell.sockets import ListeningGroup, claim
+from lb.shell.namespace import leave_all_but
+from lb.shell.place import Place, PortOf, overlap, places, port_of
+from lb.shell.sockets import ListeningGroup
+from lb.shell.tcp_socket import claim
 from lb.shell.unattended import unattended
+from lb.shell.unix_group import UnixGroup
 
-SUGGESTIONS = {
-    errno.EADDRINUSE: "another program listens there: see `ss -ltnp 'sport = :{port}'`",
-    errno.EACCES: "ports below 1024 need root or CAP_NET_BIND_SERVICE",
-    errno.EADDRNOTAVAIL: "no interface has this address: see `ip address`",
-    errno.EAFNOSUPPORT: "this machine has IPv6 switched off",
-    errno.EMFILE: "too few descriptors: raise the limit (`ulimit -n`, LimitNOFILE=)",
-}
+SOCKETS_MAX = 65536  # as many as one worker can hold, which may have to stand in for all others
 
-
-class Place(NamedTuple):
-    """`owner` is empty, but for port 0."""
-
-    address: Address
-    owner: str
-
-
-@dataclass(frozen=True, slots=True)
-class BindProblem:
-    """One address that cannot be listened to. `suggestion` says what to do about it."""
-
-    listener: str
-    address: Address
-    reason: str
-    suggestion: str | None = None
-
-    def __str__(self) -> str:
-        text = f"listeners.{self.listener}: cannot listen on {self.address}: {self.reason}"
-        return f"{text}; {self.suggestion}" if self.suggestion else text
-
-
-class BindError(Exception):
-    """Nothing was changed. All the problems of one attempt at once."""
-
-    def __init__(self, problems: Sequence[BindProblem]) -> None:
-        super().__init__("\n".join(map(str, problems)))
-        self.problems = tuple(problems)
+Group = ListeningGroup | UnixGroup
 
 
 @dataclass(slots=True)
 class Standing:
     """A group that is open, for a listener. The id is what workers were told, or are to be told next."""
 
-    group: ListeningGroup
+    group: Group
     listener: str
     listener_id: int
 
@@ -87,13 +57,17 @@ class Bound:
     """
 
     listeners: tuple[Listener, ...]
-    made: Mapping[Place, ListeningGroup]
+    made: Mapping[Place, Group]
     taken_back: tuple[Place, ...]
     _binder: Binder
 
     def sockets(self) -> list[socket.socket]:
         """Those that were made for it: `drop_privileges` gives them to the user."""
         return [member.sock for group in self.made.values() for member in group.sockets]
+
+    def files(self) -> list[Path]:
+        """Those of its unix sockets that nobody was named as the owner of: they are the user's, too."""
+        return [group.path for group in self.made.values() if isinstance(group, UnixGroup) and group.is_plain]
 
     def discard(self) -> None:
         """As if it had never been bound. What was opened meanwhile leaves again."""
@@ -108,7 +82,7 @@ class Binder:
         self._on_ended = on_ended
         self._standing: dict[Place, Standing] = {}
         self._leaving: dict[Place, Leaving] = {}
-        self._lookout = Lookout()
+        self._lookouts: dict[str | None, Lookout] = {}
 
     def groups(self) -> list[Standing]:
         """All that workers are to accept from: those that leave are being emptied by them."""
@@ -119,17 +93,18 @@ class Binder:
 
     def bind(self, listeners: Sequence[Listener]) -> Bound:
         """Raises BindError."""
-        made: dict[Place, ListeningGroup] = {}
+        made: dict[Place, Group] = {}
         taken_back: list[Place] = []
         problems: list[BindProblem] = []
         owners: dict[Place, Listener] = dict(places(listeners))
+        self._check_count(owners)
+        others = self._by_port()
         for place, listener in owners.items():
             if place in self._leaving:
                 taken_back.append(place)
             elif place not in self._standing:
                 with noting(problems, listener.name, place.address):
-                    self._claim(place.address)
-                    made[place] = ListeningGroup(place.address, listener.tcp, self._count)
+                    made[place] = self._made(place, listener, others)
         for place, group in made.items():
             # Not before all are bound: whoever connected to one that is closed again would be reset.
             with noting(problems, owners[place].name, place.address):
@@ -152,7 +127,12 @@ class Binder:
                 self._leave(place)
 
     def take(self, bound: Bound, listener_ids: Mapping[str, int]) -> list[Standing]:
-        """What was bound stands from now on. Returns the groups that were made for it."""
+        """What was bound stands from now on. Returns the groups that were made for it.
+
+        Raises BindError if the options of a standing group cannot be changed; taking the listeners of before
+        changes them back.
+        """
+        problems: list[BindProblem] = []
         for place, listener in places(bound.listeners):
             listener_id = listener_ids[listener.name]
             if place in bound.made:
@@ -160,7 +140,10 @@ class Binder:
                 continue
             standing = self._standing[place]
             standing.listener, standing.listener_id = listener.name, listener_id
-            standing.group.apply(listener.tcp)
+            with noting(problems, listener.name, place.address):
+                standing.group.apply(listener.tcp, listener.unix)
+        if problems:
+            raise BindError(problems)
         return [self._standing[place] for place in bound.made]
 
     def leave_absent(self, listeners: Sequence[Listener]) -> None:
@@ -187,13 +170,36 @@ class Binder:
             lost = standing.group.queued()
             standing.group.close()
             self._on_ended(standing, lost)
+        leave_all_but(set())
 
-    def _claim(self, address: Address) -> None:
-        """Raises OSError if others listen there. Our own groups beside a wildcard address are no others: a
-        configuration may go from 0.0.0.0:80 to 10.0.0.1:80 in one step."""
-        own = (standing.group.address for standing in self.groups())
-        if address.port and not any(overlap(address, other) for other in own):
-            claim(address)
+    def _check_count(self, owners: Mapping[Place, Listener]) -> None:
+        """Raises BindError if there would be more sockets than a worker can hold."""
+        count = sum(1 if isinstance(place.address, UnixAddress) else self._count for place in owners)
+        if count <= SOCKETS_MAX:
+            return
+        reason = f"with all others, {count} sockets for {self._count} workers; {SOCKETS_MAX} is the most"
+        hint = "have fewer workers, or shorter ranges of ports"
+        raise BindError([BindProblem(one.name, place.address, reason, hint) for place, one in owners.items()])
+
+    def _made(self, place: Place, listener: Listener, others: Mapping[PortOf, Sequence[Place]]) -> Group:
+        """Bound, and alone there. Raises OSError.
+
+        Our own groups beside it are no others: a configuration may go from 0.0.0.0:80 to 10.0.0.1:80, or to
+        one interface, in one step.
+        """
+        address = place.address
+        if isinstance(address, UnixAddress):
+            return UnixGroup(address, listener.tcp, listener.unix)
+        if address.port and not any(overlap(place, other) for other in others.get(port_of(place), ())):
+            claim(address, listener.tcp)
+        return ListeningGroup(address, listener.tcp, self._count)
+
+    def _by_port(self) -> Mapping[PortOf, Sequence[Place]]:
+        """All that stand or leave, so that a thousand new ones need not each look at a thousand."""
+        found: dict[PortOf, list[Place]] = {}
+        for place in (*self._standing, *self._leaving):
+            found.setdefault(port_of(place), []).append(place)
+        return found
 
     def _leave(self, place: Place) -> None:
         standing = self._standing.pop(place)
@@ -201,8 +207,11 @@ class Binder:
         self._leaving[place] = Leaving(standing, task)
 
     async def _end(self, place: Place, standing: Standing) -> None:
-        lost = await standing.group.end(self._lookout)
+        lookout = self._lookouts.setdefault(place.netns, Lookout(place.netns))
+        lost = await standing.group.end(lookout)
         del self._leaving[place]
+        if place.netns is not None:
+            leave_all_but({one.netns for one in (*self._standing, *self._leaving) if one.netns})
         self._on_ended(standing, lost)
 
     def _take_back(self, place: Place) -> None:
@@ -210,27 +219,3 @@ class Binder:
         leaving.task.cancel()
         leaving.standing.group.readmit()
         self._standing[place] = leaving.standing
-
-
-def places(listeners: Sequence[Listener]) -> Iterator[tuple[Place, Listener]]:
-    for listener in listeners:
-        for ordinal, address in enumerate(listener.binds):
-            yield Place(address, "" if address.port else f"{listener.name}#{ordinal}"), listener
-
-
-def overlap(one: Address, other: Address) -> bool:
-    """Whether they are a wildcard address and one that it covers."""
-    same = one.port == other.port and one.is_ipv6 == other.is_ipv6
-    return same and one.is_wildcard != other.is_wildcard
-
-
-@contextmanager
-def noting(problems: list[BindProblem], listener: str, address: Address) -> Iterator[None]:
-    """An OSError inside becomes a problem, in words that say what to do."""
-    try:
-        yield
-    except OSError as error:
-        suggestion = SUGGESTIONS.get(error.errno or 0)
-        reason = os.strerror(error.errno).lower() if error.errno else str(error)
-        text = suggestion.format(port=address.port) if suggestion else None
-        problems.append(BindProblem(listener, address, reason, text))

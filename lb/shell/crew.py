@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lb.core.commands import CloseSessions
-from lb.model.address import Address
+from lb.model.address import SocketAddress
 from lb.model.listener import Listener
 from lb.model.record import Record
 from lb.model.snapshot import Snapshot
@@ -113,9 +113,9 @@ class Crew:
             for slot in self._slots
         ]
 
-    def addresses(self) -> dict[str, tuple[Address, ...]]:
+    def addresses(self) -> dict[str, tuple[SocketAddress, ...]]:
         """Where each listener really listens: port 0 became a port."""
-        found: dict[str, tuple[Address, ...]] = {}
+        found: dict[str, tuple[SocketAddress, ...]] = {}
         for standing in self._binder.standing():
             found[standing.listener] = (*found.get(standing.listener, ()), standing.group.address)
         return found
@@ -231,7 +231,7 @@ class Crew:
         for slot in self._slots:
             borrowed = [owner for owner, borrower in self._loans.items() if borrower == slot.index]
             wanted = [
-                Wanted(standing.group.sockets[owner], standing.listener_id)
+                Wanted(standing.group.of(owner), standing.listener_id)
                 for standing in groups
                 for owner in (slot.index, *borrowed)
             ]
@@ -247,6 +247,14 @@ class Crew:
             address=str(standing.group.address),
             connections_lost=lost,
         )
+        if standing.group.left_behind:
+            self._emit(
+                "socket_file_left",
+                "warning",
+                listener=standing.listener,
+                address=str(standing.group.address),
+                error=standing.group.left_behind,
+            )
 
     async def _all_answered(self, asked: Sequence[Asked]) -> None:
         """A worker that does not answer in time is killed; its life goes on from there."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from lb.model.address import UnixAddress
 from lb.model.config import Config
 
 NOFILE_MAX = 1048576  # the kernel's default bound (fs.nr_open); Docker's 2^30 has made others allocate for it
@@ -25,6 +26,8 @@ PIPE_PAGES = 64  # 256 KiB
 PIPES_MAX = 256  # per worker: as many streams at once fill any link
 PIPE_SHARE = 0.75  # of the user's allowance; probes, log readers and other programs have pipes too
 PIPE_FDS_SHARE = 0.25  # of the descriptors
+
+FAST_OPEN_SERVERS = 2  # a bit of net.ipv4.tcp_fastopen
 
 ROOT = Path("/")
 
@@ -48,7 +51,9 @@ def sessions_max(config: Config, nofile: int, workers: int) -> tuple[int, str | 
     Each worker has `nofile` descriptors of its own. In the worst case it stands in for all the others, and
     holds every listening socket.
     """
-    listening = workers * sum(len(listener.binds) for listener in config.listeners)
+    binds = [bind for listener in config.listeners for bind in listener.binds]
+    at_paths = sum(isinstance(bind, UnixAddress) for bind in binds)  # one socket is for all workers there
+    listening = workers * (len(binds) - at_paths) + at_paths
     free = nofile - FDS_RESERVED - listening - FDS_PER_PIPE * pipes_max(workers, nofile)
     carried = max(free // FDS_PER_SESSION, 1)
     wished = config.sessions_max
@@ -67,6 +72,17 @@ def backlog_warning(config: Config, root: Path = ROOT) -> str | None:
     if wished <= somaxconn:
         return None
     return f"tcp.backlog: {wished} is more than net.core.somaxconn allows, which is {somaxconn}"
+
+
+def fast_open_warning(config: Config, root: Path = ROOT) -> str | None:
+    """Nor does it say that it takes no data with the SYN."""
+    allowed = number_in(root / "proc/sys/net/ipv4/tcp_fastopen", 0)
+    if allowed & FAST_OPEN_SERVERS or not any(listener.tcp.fast_open for listener in config.listeners):
+        return None
+    return (
+        f"tcp.fast_open: net.ipv4.tcp_fastopen is {allowed}, and does not let servers do it; "
+        f"set it to {allowed | FAST_OPEN_SERVERS}"
+    )
 
 
 def pipes_max(workers: int, nofile: int, root: Path = ROOT) -> int:

@@ -12,7 +12,10 @@ from lb.shell.sock_diag import Handshake, handshakes
 
 
 class Lookout:
-    def __init__(self) -> None:
+    """Over one network namespace."""
+
+    def __init__(self, netns: str | None = None) -> None:
+        self._netns = netns
         self._under_way: asyncio.Task[frozenset[Handshake]] | None = None
         self._next: asyncio.Task[frozenset[Handshake]] | None = None
 
@@ -26,4 +29,4 @@ class Lookout:
         if before is not None:
             await asyncio.wait([before])
         self._under_way, self._next = self._next, None
-        return await asyncio.to_thread(handshakes)
+        return await asyncio.to_thread(handshakes, self._netns)

@@ -14,9 +14,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from lb.model.address import Address
-from lb.shell.sock_diag import Handshake, at, proc_address
-from lb.shell.sockets import claim
+from lb.model.address import Address, UnixAddress
+from lb.model.listener import Listener, TcpOptions
+from lb.shell.place import Place
+from lb.shell.sock_diag import Handshake, at, proc_address, proc_lines
+from lb.shell.tcp_socket import claim
+from lb.shell.unix_path import is_served, listening_at
 
 PROC = Path("/proc")
 LISTENING = 0x0A
@@ -26,12 +29,12 @@ RELEASED_S_MAX = 2.0  # a worker's loop turns within milliseconds, unless it is 
 POLL_S = 0.005
 
 
-async def relieve(addresses: Iterable[Address]) -> list[int]:
-    """Those that hold one of the addresses close their listening sockets, and drain. Returns who they are.
+async def relieve(wanted: Iterable[tuple[Place, Listener]]) -> list[int]:
+    """Those that hold one of the places close their listening sockets, and drain. Returns who they are.
 
-    Whether the addresses are free then, binding tells.
+    Whether the places are free then, binding tells.
     """
-    taken = [address for address in addresses if address.port and is_taken(address)]
+    taken = {place: listener for place, listener in wanted if is_taken(place, listener.tcp)}
     if not taken:
         return []
     orphans = await asyncio.to_thread(lambda: list(holders(taken)))
@@ -39,27 +42,46 @@ async def relieve(addresses: Iterable[Address]) -> list[int]:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
     for _ in range(round(RELEASED_S_MAX / POLL_S)):
-        if not orphans or not any(map(is_taken, taken)):
+        if not orphans or not any(is_held(place, listener.tcp) for place, listener in taken.items()):
             break
         await asyncio.sleep(POLL_S)
     return orphans
 
 
-def is_taken(address: Address) -> bool:
+def is_taken(place: Place, options: TcpOptions) -> bool:
+    address = place.address
     try:
-        claim(address)
+        if isinstance(address, UnixAddress):
+            return is_served(Path(address.path))
+        if address.port:
+            claim(address, options)
     except OSError as error:
         return error.errno == errno.EADDRINUSE
     return False
 
 
-def holders(addresses: list[Address]) -> Iterator[int]:
-    """Orphaned workers that listen on one of these addresses, as far as we may look."""
-    wanted = {f"socket:[{inode}]" for inode in listening(addresses)}
+def is_held(place: Place, options: TcpOptions) -> bool:
+    """The same, asked again and again: who serves a path is not to be visited each time."""
+    if isinstance(place.address, UnixAddress):
+        return any(listening_at({place.address.path}))
+    return is_taken(place, options)
+
+
+def holders(taken: Iterable[Place]) -> Iterator[int]:
+    """Orphaned workers that listen at one of these places, as far as we may look."""
+    sockets = {f"socket:[{inode}]" for inode in inodes(list(taken))}
     for process in PROC.glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or it is another user's
-            if is_orphan(process) and wanted & set(descriptors(process)):
+            if is_orphan(process) and sockets & set(descriptors(process)):
                 yield int(process.name)
+
+
+def inodes(taken: list[Place]) -> Iterator[str]:
+    """Of the sockets that listen there."""
+    yield from listening_at({one.address.path for one in taken if isinstance(one.address, UnixAddress)})
+    for netns in {place.netns for place in taken}:
+        addresses = [place.address for place in taken if place.netns == netns]
+        yield from listening([address for address in addresses if isinstance(address, Address)], netns)
 
 
 def descriptors(process: Path) -> Iterator[str]:
@@ -68,14 +90,14 @@ def descriptors(process: Path) -> Iterator[str]:
             yield str(fd.readlink())
 
 
-def listening(addresses: list[Address]) -> Iterator[str]:
-    """The inodes of the sockets that listen there, in this network namespace."""
-    for table in (PROC / "net/tcp", PROC / "net/tcp6"):
-        with suppress(FileNotFoundError):  # no IPv6 here
-            for line in table.read_text(encoding="ascii").splitlines()[1:]:
-                fields = line.split()
-                if int(fields[3], 16) == LISTENING and in_the_way(*proc_address(fields[1]), addresses):
-                    yield fields[9]
+def listening(addresses: list[Address], netns: str | None) -> Iterator[str]:
+    """The inodes of the sockets that listen at these addresses of a network namespace."""
+    if not addresses:
+        return
+    for line in proc_lines(netns):
+        fields = line.split()
+        if int(fields[3], 16) == LISTENING and in_the_way(*proc_address(fields[1]), addresses):
+            yield fields[9]
 
 
 def in_the_way(host: bytes, port: int, addresses: list[Address]) -> bool:

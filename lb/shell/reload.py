@@ -29,7 +29,8 @@ from lb.config import ConfigError, Diff, Loaded, Problem, apply_kept, diff, load
 from lb.core.events import ConfigLoaded
 from lb.model.config import Config
 from lb.model.record import Record
-from lb.shell.binding import BindError, Bound
+from lb.shell.bind_problem import BindError
+from lb.shell.binding import Bound
 from lb.shell.crew import Crew
 from lb.shell.observed import LastReload
 from lb.shell.performer import Performer
@@ -85,7 +86,7 @@ class ConfigState:
 class Reloads:
     """`before_read` comes before the file is read. `on_lists` is told after it which lists it names, and what
     was read of them: as long as it is refused, also those of the file before it. `on_config` is told each
-    configuration that runs in the place of another."""
+    configuration that runs in the place of another, and may warn about it."""
 
     def __init__(
         self,
@@ -94,7 +95,7 @@ class Reloads:
         publisher: Publisher,
         crew: Crew,
         emit: Callable[[Record], None],
-        on_config: Callable[[Config], None],
+        on_config: Callable[[Config], Sequence[str]],
         before_read: Callable[[], Awaitable[None]],
         on_lists: Callable[[Mapping[str, str | None]], None],
         read: Callable[[Path], Loaded] = read_again,
@@ -148,13 +149,14 @@ class Reloads:
         self._on_lists({**self.state.lists, **loaded.lists})
         differing = diff(running, loaded.config, file=str(self.state.path))
         config = apply_kept(running, loaded.config)
+        found: Sequence[str] = ()
         if config == running:
             self._emit(Record("config_unchanged", "info", {"path": str(self.state.path)}))
         else:
-            await self._replace(running, config)
-        return self._accepted(loaded, differing)
+            found = await self._replace(running, config)
+        return self._accepted(loaded, differing, found)
 
-    async def _replace(self, running: Config, config: Config) -> None:
+    async def _replace(self, running: Config, config: Config) -> Sequence[str]:
         bound = self._crew.bind(config.listeners)
         try:
             await self._commit(config, bound)
@@ -162,7 +164,7 @@ class Reloads:
             bound.discard()
             await self._undo(running)
             raise
-        self._on_config(config)
+        return self._on_config(config)
 
     async def _commit(self, config: Config, bound: Bound) -> None:
         brain = self._performer.brain
@@ -178,7 +180,8 @@ class Reloads:
         except Exception as error:
             self._emit(Record("config_undo_failed", "error", {"error": f"{type(error).__name__}: {error}"}))
 
-    def _accepted(self, loaded: Loaded, differing: Diff) -> Outcome:
+    def _accepted(self, loaded: Loaded, differing: Diff, found: Sequence[str]) -> Outcome:
+        """`found`: what this machine does not give."""
         now = time.time()
         warnings = tuple(str(warning) for warning in (*loaded.warnings, *differing.warnings))
         state = self.state
@@ -186,9 +189,10 @@ class Reloads:
         state.loaded_at, state.last = now, LastReload(success=True, at=now)
         state.lists = loaded.lists
         self._on_lists(loaded.lists)
-        for warning in warnings:
+        for warning in (*warnings, *found):
             self._emit(Record("config_warned", "warning", {"warning": warning}))
-        return Outcome(self._performer.brain.generation, tuple(map(str, differing.changes)), warnings)
+        changes = tuple(map(str, differing.changes))
+        return Outcome(self._performer.brain.generation, changes, (*warnings, *found))
 
     def _refused(self, errors: Sequence[Problem]) -> Outcome:
         texts = tuple(map(str, errors))

@@ -26,12 +26,13 @@ from lb.shell import signals, systemd
 from lb.shell.access_watch import watch_access_log
 from lb.shell.admin import Admin
 from lb.shell.admin_sockets import CannotListen
-from lb.shell.binding import BindError
+from lb.shell.bind_problem import BindError
 from lb.shell.crew import CrewError
 from lb.shell.datapath import AccessWriter
 from lb.shell.feed import Feed
 from lb.shell.orphans import relieve
-from lb.shell.privileges import PrivilegeError, drop_privileges
+from lb.shell.place import places
+from lb.shell.privileges import PrivilegeError, capabilities_of, drop_privileges
 from lb.shell.publisher import PublishFailed
 from lb.shell.supervisor import Supervisor
 
@@ -85,11 +86,16 @@ class Runner:
         for ring in supervisor.rings:
             down.callback(ring.close)
         folder = make_folder(Path(config.runtime_dir))
-        relieved = await relieve(bind for listener in config.listeners for bind in listener.binds)
+        relieved = await relieve(list(places(config.listeners)))
         bound = supervisor.crew.bind(config.listeners)
         down.callback(bound.discard)
         if config.user is not None:
-            drop_privileges(config.user, folders=[folder], sockets=bound.sockets())
+            drop_privileges(
+                config.user,
+                paths=[folder, *bound.files()],
+                sockets=bound.sockets(),
+                keep=capabilities_of(config),
+            )
 
         supervisor.open_log()
         down.callback(supervisor.log.stop, WRITE_OUT_S_MAX)

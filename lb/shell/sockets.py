@@ -9,7 +9,7 @@ Invariants
     The steering program covers exactly the indexes that stand.
     A socket closes only when it is empty (no handshake of its own under way, nothing in its accept queue), or
     when that took longer than `EMPTY_S_MAX`. Workers go on accepting meanwhile.
-    What a session inherits is set here, on the listening socket: no delay, urgent data in line, keepalive.
+    What a session inherits is set on the listening sockets: lb/shell/tcp_options.py.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from lb.model.address import Address
-from lb.model.listener import TcpOptions
+from lb.model.listener import TcpOptions, UnixSocket
 from lb.shell.dead_end import DeadEnd
 from lb.shell.lookout import Lookout
 from lb.shell.sock_diag import accept_queue, at
 from lb.shell.steering import steer
+from lb.shell.tcp_options import set_inherited
+from lb.shell.tcp_socket import bound_socket
 
 EMPTY_S_MAX = 10.0
 SETTLE_S = 0.002  # a SYN that was let in before may be on its way into the table, on another CPU
 POLL_S_MIN, POLL_S_MAX = 0.01, 0.2
 
 NUMBERS = itertools.count(1)
+NO_FILE = UnixSocket()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class ListeningSocket:
 class ListeningGroup:
     """`address` is the real one: port 0 became the port that the first socket got."""
 
+    left_behind: str | None = None  # such a group has no file
+
     def __init__(self, address: Address, options: TcpOptions, count: int) -> None:
         """Bind, and listen not yet. Raises OSError, and leaves nothing behind."""
         self.address = address
@@ -55,10 +60,10 @@ class ListeningGroup:
         self._dead_end: DeadEnd | None = None
         try:
             for index in range(count):
-                sock = bound_socket(self.address, reuse_port=True)
+                sock = bound_socket(self.address, options, reuse_port=True)
                 self.sockets.append(ListeningSocket(next(NUMBERS), index, sock))
                 self.address = Address(address.host, sock.getsockname()[1])
-            self._set_keepalive()
+                set_inherited(sock, options)
         except OSError:
             self.close()
             raise
@@ -69,13 +74,17 @@ class ListeningGroup:
             member.sock.listen(self.options.backlog)
         steer(self.sockets[0].sock, len(self.sockets))
 
-    def apply(self, options: TcpOptions) -> None:
-        """Change the options of standing sockets: for connections from now on."""
-        if options == self.options:
+    def of(self, worker: int) -> ListeningSocket:
+        return self.sockets[worker]
+
+    def apply(self, options: TcpOptions, file: UnixSocket = NO_FILE) -> None:
+        """Change the options of standing sockets: for connections from now on. Raises OSError; then some may
+        be changed, and so may be changed back."""
+        before, self.options = self.options, options
+        if options == before:
             return
-        self.options = options
-        self._set_keepalive()
         for member in self.sockets:
+            set_inherited(member.sock, options, before)
             member.sock.listen(options.backlog)  # on a listening socket it only changes the length
 
     async def shrink(self, lookout: Lookout, empty_s_max: float = EMPTY_S_MAX) -> int:
@@ -102,10 +111,14 @@ class ListeningGroup:
         """
         await self._admit_nobody()
         await asyncio.sleep(SETTLE_S)
+        begun_before = at(self.address, await lookout.look())
 
         async def waiting() -> int:
+            under_way = at(self.address, await lookout.look())
+            if self._dead_end is not None:  # who has begun since then is another group's of this port
+                under_way &= begun_before
             # In this order: what leaves the first place between the two looks is seen in the second.
-            return len(at(self.address, await lookout.look())) + self.queued()
+            return len(under_way) + self.queued()
 
         left = await emptied(waiting, empty_s_max)
         self.close()
@@ -131,53 +144,10 @@ class ListeningGroup:
     async def _admit_nobody(self) -> None:
         """A client tries again after 1 s, and is then refused: the sockets are closed by then."""
         with suppress(OSError):  # no descriptor left, say: then only who comes while it ends may be reset
-            dead_end = DeadEnd(
-                self.sockets[0].sock, bound_socket(self.address, reuse_port=True), len(self.sockets)
-            )
+            sock = bound_socket(self.address, self.options, reuse_port=True)
+            dead_end = DeadEnd(self.sockets[0].sock, sock, len(self.sockets), self.options)
             await dead_end.shut_out()
             self._dead_end = dead_end
-
-    def _set_keepalive(self) -> None:
-        keepalive = self.options.keepalive
-        for member in self.sockets:
-            member.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, keepalive is not None)
-            if keepalive is not None:
-                member.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, keepalive.idle_s)
-                member.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, keepalive.interval_s)
-                member.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, keepalive.count)
-
-
-def claim(address: Address) -> None:
-    """Raises OSError if somebody listens there, and leaves nothing behind.
-
-    Joining a group never says that: another lb of the same user would silently get half of the connections.
-    A socket without SO_REUSEPORT is refused by every listening one.
-    """
-    bound_socket(address, reuse_port=False).close()
-
-
-def bound_socket(address: Address, *, reuse_port: bool) -> socket.socket:
-    family, kind, protocol, _, name = socket.getaddrinfo(
-        address.host.encode(),  # as text, it would import the codec of international names
-        address.port,
-        type=socket.SOCK_STREAM,
-        flags=socket.AI_NUMERICHOST | socket.AI_PASSIVE,
-    )[0]  # numeric: this asks nobody; it is how the zone of a link-local address becomes a number
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # sessions of before may be in TIME_WAIT
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, reuse_port)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if family == socket.AF_INET6:
-            # Else [::]:80 takes IPv4 clients too, and 0.0.0.0:80 beside it cannot be bound.
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(name)
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 async def emptied(waiting: Callable[[], Awaitable[int]], s_max: float) -> int:

@@ -10,7 +10,7 @@ import os
 import random
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 from lb.config import Loaded
@@ -31,6 +31,7 @@ from lb.shell.performer import Performer
 from lb.shell.probes import Probes
 from lb.shell.publisher import Publisher
 from lb.shell.reload import ConfigState, Reloads
+from lb.shell.sources import absent_sources
 from lb.shell.status import status
 from lb.shell.watcher import Watcher
 
@@ -54,7 +55,8 @@ class Supervisor:
         self._exposition = Exposition()
         nofile, count = limits.raise_nofile(), limits.worker_count(config)
         sessions_max, too_many = limits.sessions_max(config, nofile, count)
-        self._warnings = [warning for warning in (too_many, limits.backlog_warning(config)) if warning]
+        self._too_many = [too_many] if too_many else []
+        self._warnings = [*self._too_many, *machine_warnings(config)]
 
         self.board = Board.create(count)
         self.rings = [Ring.create() for _ in range(count)]
@@ -138,8 +140,11 @@ class Supervisor:
     def _publish_failed(self, error: Exception) -> None:
         self.emit(Record("publish_failed", "error", {"error": f"{type(error).__name__}: {error}"}))
 
-    def _config_changed(self, config: Config) -> None:
+    def _config_changed(self, config: Config) -> Sequence[str]:
         self.log.configure(config.log.level, config.log.format)
+        warnings = machine_warnings(config)
+        self._warnings = [*self._too_many, *warnings]
+        return warnings
 
     # ---- What is asked -------------------------------------------------------------------------------
 
@@ -206,3 +211,9 @@ class Supervisor:
         if abs(ahead_s - self._wall_ahead_s) > CLOCK_SET_S:
             self._wall_ahead_s = ahead_s
         return now_s + self._wall_ahead_s
+
+
+def machine_warnings(config: Config) -> list[str]:
+    """What of a configuration this machine does not give, without saying so when it is asked."""
+    of_kernel = (limits.backlog_warning(config), limits.fast_open_warning(config))
+    return [*filter(None, of_kernel), *absent_sources(config)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -25,3 +27,31 @@ def run_in_netns(script: str, *arguments: str) -> str:
     )
     assert done.returncode == 0, f"exit {done.returncode}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
     return done.stdout
+
+
+@contextmanager
+def neighbour(name: str, ours: str, theirs: str) -> Iterator[str]:
+    """Within `run_in_netns`: one more namespace, behind a pair of interfaces. Ours is called `name`; the
+    addresses are of one /24. Yields the path of the namespace."""
+    process = subprocess.Popen(
+        ["unshare", "--net", "sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        inside = ["nsenter", "-t", str(process.pid), "-n"]
+        for words in (
+            ["ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", str(process.pid)],
+            ["ip", "address", "add", f"{ours}/24", "dev", name],
+            ["ip", "link", "set", name, "up"],
+            [*inside, "ip", "link", "set", "lo", "up"],
+            [*inside, "ip", "address", "add", f"{theirs}/24", "dev", "eth0"],
+            [*inside, "ip", "link", "set", "eth0", "up"],
+        ):
+            subprocess.run(words, check=True, timeout=RUNS_WITHIN_S)
+        yield f"/proc/{process.pid}/ns/net"
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()

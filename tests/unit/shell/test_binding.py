@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from lb.model.address import Address
-from lb.model.listener import Keepalive, Listener, TcpOptions
-from lb.shell.binding import Binder, BindError, Bound, Standing
+from lb.model.address import Address, UnixAddress
+from lb.model.listener import Keepalive, Listener, TcpOptions, UnixSocket
+from lb.shell import binding
+from lb.shell.bind_problem import BindError
+from lb.shell.binding import Binder, Bound, Standing
 from tests.support.async_waiting import until
 from tests.support.connecting import accept_all, connect, is_ignored, is_refused
+from tests.support.netns import run_in_netns
 from tests.support.open_fds import open_fds
 from tests.support.ports import free_port, free_ports
 
 WORKERS = 2
-OPTIONS = TcpOptions()
+OPTIONS, PLAIN = TcpOptions(), UnixSocket()
 
 
 class Bindings(Binder):
@@ -97,7 +102,7 @@ def test_bind_one_address_taken_nobody_could_connect_to_the_others(
     first, second = free_ports(2)
     refused_meanwhile = []
 
-    def claim(address: Address) -> None:
+    def claim(address: Address, options: TcpOptions) -> None:
         if address.port == second:
             refused_meanwhile.append(is_refused(local(first)))
             raise OSError(errno.EADDRINUSE, "taken")
@@ -115,7 +120,7 @@ def test_bind_all_problems_are_told_at_once(binder: Bindings) -> None:
     first, second = refused.value.problems
     assert first.listener == "web"
     assert (second.listener, second.address) == ("far", Address("192.0.2.1", 80))
-    assert second.suggestion == "no interface has this address: see `ip address`"
+    assert second.suggestion == "no interface has this address: see `ip address`, or set tcp.freebind"
 
 
 def test_bind_address_of_another_lb_of_the_same_user_is_refused(binder: Bindings) -> None:
@@ -130,7 +135,7 @@ def test_bind_address_of_another_lb_of_the_same_user_is_refused(binder: Bindings
 def test_bind_port_below_1024_without_the_right_says_what_it_takes(
     binder: Bindings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(address: Address) -> None:
+    def refused(address: Address, options: TcpOptions) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("lb.shell.binding.claim", refused)
@@ -196,6 +201,39 @@ async def test_bind_from_a_wildcard_to_one_address_needs_no_gap(binder: Bindings
     assert is_refused(Address("127.0.0.2", port))
 
 
+def test_bind_option_that_cannot_be_changed_is_a_problem_and_is_taken_back(binder: Bindings) -> None:
+    port = free_port()
+    before = listener("web", port, tcp=TcpOptions(mss=1000))
+    binder.open(before)
+    after = listener("web", port, tcp=TcpOptions(mss=700, congestion="nosuch"))
+    bound = binder.bind([after])
+    with pytest.raises(BindError, match=rf"cannot listen on 127.0.0.1:{port}: tcp.congestion: this kernel"):
+        binder.take(bound, {"web": 0})
+    bound.discard()
+    binder.open(before)
+    with connect(local(port)) as client:
+        assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) > 700
+
+
+def test_bind_more_sockets_than_a_worker_can_hold_is_refused() -> None:
+    many = Binder(64, lambda standing, lost: None)
+    with pytest.raises(BindError, match=r"4096 more: with all others, 262208 sockets for 64 workers"):
+        many.bind([listener("web", *range(10000, 10000 + 4097))])
+
+
+def test_bind_a_thousand_ports_beside_a_thousand_takes_no_thousand_looks_each(
+    binder: Bindings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    overlap = binding.overlap
+    monkeypatch.setattr(binding, "overlap", lambda one, other: looks.append(one) or overlap(one, other))
+    first = [port for port in free_ports(1000) if port]
+    binder.open(listener("web", *first))
+    binder.open(listener("web", *first), listener("api", *free_ports(1000)))
+    assert len(binder.standing()) == 2000
+    assert len(looks) < 2000
+
+
 # ---- Addresses that leave, and come back ----
 
 
@@ -251,6 +289,162 @@ async def test_discard_after_it_was_taken_leaves_in_order(binder: Bindings) -> N
         await until(lambda: serve_all(binder), "the client was accepted")
         await until(lambda: binder.ended, "the group ended")
     assert binder.ended[0][1] == 0
+
+
+# ---- Paths ----
+
+
+def at_path(name: str, path: Path, unix: UnixSocket = PLAIN) -> Listener:
+    return Listener(name, (UnixAddress(str(path)),), "pool", unix=unix)
+
+
+def unix_client(path: Path) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX)
+    made.connect(str(path))
+    return made
+
+
+def test_bind_path_has_one_socket_however_many_workers(binder: Bindings, tmp_path: Path) -> None:
+    path = tmp_path / "web.sock"
+    bound = binder.open(at_path("web", path))
+    assert len(bound.sockets()) == 1
+    assert bound.files() == [path]
+    assert not binder.open(at_path("api", path)).made, "it moved to another listener"
+    with unix_client(path):
+        assert serve_all(binder) == 1
+
+
+def test_bind_path_with_an_owner_is_not_given_to_another(binder: Bindings, tmp_path: Path) -> None:
+    mine = UnixSocket(owner=str(os.geteuid()))
+    assert binder.open(at_path("web", tmp_path / "web.sock", mine)).files() == []
+
+
+def test_bind_path_whose_neighbour_fails_leaves_no_file(binder: Bindings, tmp_path: Path) -> None:
+    with pytest.raises(BindError, match="the folder does not exist"):
+        binder.bind([at_path("web", tmp_path / "web.sock"), at_path("api", tmp_path / "no" / "api.sock")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_bind_path_that_is_served_by_another_is_refused(binder: Bindings, tmp_path: Path) -> None:
+    path = tmp_path / "web.sock"
+    binder.open(at_path("web", path))
+    other = Bindings()
+    with pytest.raises(BindError, match="another program listens there"):
+        other.bind([at_path("web", path)])
+
+
+async def test_bind_path_that_is_leaving_takes_it_back_with_who_waits(
+    binder: Bindings, tmp_path: Path
+) -> None:
+    path = tmp_path / "web.sock"
+    binder.open(at_path("web", path))
+    before = binder.numbers()
+    with unix_client(path):
+        binder.leave_absent([])
+        await until(lambda: not path.exists(), "nobody is admitted any more")
+        binder.open(at_path("web", path))
+        assert binder.numbers() == before
+        with unix_client(path):
+            assert serve_all(binder) == 2
+    assert not binder.ended
+    binder.leave_absent([])
+    await until(lambda: binder.ended, "the group ended")
+    assert not list(tmp_path.iterdir())
+
+
+async def test_end_all_removes_every_file(binder: Bindings, tmp_path: Path) -> None:
+    binder.open(at_path("web", tmp_path / "a"), at_path("api", tmp_path / "b"))
+    await binder.end_all(5.0)
+    assert not list(tmp_path.iterdir())
+
+
+# ---- Interfaces and namespaces ----
+
+
+MOVING = """
+import asyncio, socket, sys
+from lb.model.address import Address
+from lb.model.listener import Listener, TcpOptions
+from lb.shell import namespace
+from lb.shell.binding import Binder
+from lb.shell.namespace import within
+from tests.support.async_waiting import until
+from tests.support.connecting import accept_all
+from tests.support.netns import neighbour
+
+async def main():
+    ended = []
+    binder = Binder(2, lambda standing, lost: ended.append(lost))
+    served = refused = 0
+
+    def open(**options):
+        listener = Listener("web", (Address("0.0.0.0", 8000),), "pool", tcp=TcpOptions(**options))
+        binder.take(binder.bind([listener]), {"web": 0})
+        binder.leave_absent([listener])
+
+    def serve():
+        nonlocal served
+        for standing in binder.groups():
+            for member in standing.group.sockets:
+                for session in accept_all(member.sock):
+                    session.close()
+                    served += 1
+
+    async def load(netns, host, until):
+        nonlocal refused
+        loop, made = asyncio.get_running_loop(), 0
+        while not until.is_set():
+            with within(netns, socket.socket) as client:
+                client.setblocking(False)
+                try:
+                    await asyncio.wait_for(loop.sock_connect(client, (host, 8000)), 10)
+                    serve()
+                    assert await asyncio.wait_for(loop.sock_recv(client, 1), 10) == b""
+                except ConnectionError:
+                    refused += 1
+                made += 1
+        return made
+
+    with neighbour("n0", "10.9.0.1", "10.9.0.2") as there:
+        for before, after in CHANGES(there):
+            open(**before)
+            over = asyncio.Event()
+            loading = asyncio.create_task(load(there, "10.9.0.2" if "netns" in before else "10.9.0.1", over))
+            await until(lambda: served > 20, "there is load")
+            open(**after)
+            await until(lambda: serve() or ended, "the group of before is empty and has ended")
+            if after.get("netns") == before.get("netns"):
+                served = 0
+                await until(lambda: served > 20, "the new group serves")
+                over.set()
+                assert await loading > 20
+                assert refused == 0, refused
+            else:
+                loading.cancel()
+                await asyncio.wait([loading])
+                assert set(namespace.entered) <= ({there} if "netns" in after else set())
+            assert ended == [0], ended
+            binder.close()
+            ended.clear()
+            served = refused = 0
+asyncio.run(main())
+print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        "({}, {'interface': 'n0'}), ({'interface': 'n0'}, {})",
+        "({}, {'netns': there}), ({'netns': there}, {})",
+    ],
+)
+def test_bind_moved_to_an_interface_or_namespace_and_back_loses_nobody(changes: str) -> None:
+    script = MOVING.replace("CHANGES(there)", f"[{changes}]")
+    assert run_in_netns(script) == "done\n"
+
+
+# ---- The end ----
 
 
 async def test_end_all_in_time_loses_nobody(binder: Bindings) -> None:

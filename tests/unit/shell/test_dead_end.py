@@ -14,8 +14,8 @@ import pytest
 
 from lb.model.address import Address
 from lb.shell.dead_end import DeadEnd
-from lb.shell.sockets import bound_socket
 from lb.shell.steering import steer
+from lb.shell.tcp_socket import bound_socket
 from tests.support import reachable
 from tests.support.connecting import accepted_by_each, clients, connect, is_ignored, is_refused, needs_ipv6
 from tests.support.open_fds import open_fds

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from lb.model.address import Address
+from lb.model.address import Address, UnixAddress
 from lb.model.config import Config, Workers
 from lb.model.listener import Listener, TcpOptions
 from lb.shell.limits import (
     NOFILE_MAX,
     backlog_warning,
     cpu_quota,
+    fast_open_warning,
     pipes_max,
     raise_nofile,
     sessions_max,
@@ -74,6 +75,15 @@ def test_raise_nofile_not_root_takes_the_hard_limit(monkeypatch: pytest.MonkeyPa
     assert asked == [(4096, 4096)]
 
 
+def test_sessions_max_counts_a_path_once_however_many_workers() -> None:
+    """A worker that stands in for all others holds each of their sockets, but of a path there is only one."""
+    none, _ = sessions_max(config(binds=0), 20000, 4)
+    listener = Listener("web", tuple(UnixAddress(f"/run/{number}") for number in range(100)), "web")
+    at_paths, _ = sessions_max(Config(listeners=(listener,), pools=()), 20000, 4)
+    at_ports, _ = sessions_max(config(binds=100), 20000, 4)
+    assert (none - at_paths, none - at_ports) == (50, 200)
+
+
 def test_sessions_max_auto_leaves_room_for_listeners_and_pipes() -> None:
     few, warning = sessions_max(config(binds=1), 20000, 2)
     fewer, _ = sessions_max(config(binds=100), 20000, 2)
@@ -109,6 +119,18 @@ def test_backlog_warning_above_somaxconn_names_both(tmp_path: Path) -> None:
     assert backlog_warning(config(backlog=128), tmp_path) is None
     warning = backlog_warning(config(backlog=4096), tmp_path)
     assert warning == "tcp.backlog: 4096 is more than net.core.somaxconn allows, which is 128"
+
+
+def test_fast_open_warning_when_the_kernel_lets_only_clients_do_it(tmp_path: Path) -> None:
+    listener = Listener("web", (), "web", tcp=TcpOptions(fast_open=True))
+    wanted = Config(listeners=(listener,), pools=())
+    write(tmp_path / "proc/sys/net/ipv4/tcp_fastopen", "1\n")
+    assert fast_open_warning(config(), tmp_path) is None
+    assert fast_open_warning(wanted, tmp_path) == (
+        "tcp.fast_open: net.ipv4.tcp_fastopen is 1, and does not let servers do it; set it to 3"
+    )
+    write(tmp_path / "proc/sys/net/ipv4/tcp_fastopen", "3\n")
+    assert fast_open_warning(wanted, tmp_path) is None
 
 
 # ---- Pipes ----

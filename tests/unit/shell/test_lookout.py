@@ -21,7 +21,7 @@ class Looks:
         self.begun = 0
         self.may_end = threading.Semaphore(0)
 
-    def __call__(self) -> frozenset[Handshake]:
+    def __call__(self, netns: str | None = None) -> frozenset[Handshake]:
         self.begun += 1
         found = frozenset(Handshake(b"", number, b"", 0) for number in range(self.begun))
         assert self.may_end.acquire(timeout=IN_TIME_S)

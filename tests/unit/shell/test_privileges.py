@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from lb.shell.privileges import PrivilegeError, drop_privileges, identity
+from lb.model.config import Config
+from lb.model.listener import Listener, TcpOptions
+from lb.shell.privileges import PrivilegeError, capabilities_of, drop_privileges, identity
 from tests.support.source import ROOT
 
 USER = "nobody"
@@ -36,11 +38,14 @@ address = Address(sys.argv[1], {PORT})
 BIND = f"import socket, sys; socket.socket().bind((sys.argv[1], {PORT}))"
 
 
-def run(program: str) -> str:
+def run(program: str, *arguments: str) -> str:
     """What a Python program of its own prints. Raises with what went wrong in it."""
     host = f"127.{random.randrange(1, 255)}.{random.randrange(1, 255)}.1"  # an address nobody else uses
     done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + program, host], capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", PRELUDE + program, host, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -111,6 +116,62 @@ except PermissionError:
     assert chown == "refused"
 
 
+def test_drop_privileges_keeps_what_the_configuration_will_need_again() -> None:
+    """The trap: a reload that adds an address to a listener with a mark fails, weeks after the start."""
+    program = f"""
+drop_privileges({USER!r}, keep=(10, 12, 13))
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+print(*(int(status[name], 16) for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")))
+ListeningGroup(address, TcpOptions(mark=7, transparent=True), 1).listen()
+print("bound")
+"""
+    rights, bound = run(program).splitlines()
+    assert rights == " ".join([str(1 << 10 | 1 << 12 | 1 << 13)] * 4)
+    assert bound == "bound"
+
+
+def test_drop_privileges_thread_in_a_namespace_stays_there_and_has_no_right() -> None:
+    """The trap: to enter takes CAP_SYS_ADMIN, so a reload could bind there no more."""
+    program = f"""
+from lb.shell.namespace import within
+there = sys.argv[2]
+within(there, os.getpid)
+drop_privileges({USER!r})
+group = ListeningGroup(address, TcpOptions(netns=there), 1)
+group.listen()
+status = within(there, lambda: Path("/proc/thread-self/status").read_text())
+print(*(line.split()[1] for line in status.splitlines() if line.startswith(("CapPrm", "CapEff", "Uid"))))
+"""
+    with subprocess.Popen(
+        ["unshare", "--net", "sh", "-c", "ip link set lo up; echo; exec cat"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as holder:  # fmt: skip
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        printed = run(program, f"/proc/{holder.pid}/ns/net")
+        holder.kill()
+    assert printed.split() == [str(pwd.getpwnam(USER).pw_uid), "0" * 16, "0" * 16]
+
+
+@pytest.mark.parametrize(
+    ("options", "capabilities"),
+    [
+        (TcpOptions(), {10}),
+        (TcpOptions(mark=0), {10, 12}),
+        (TcpOptions(transparent=True), {10, 13}),
+        (TcpOptions(interface="eth0"), {10, 13}),
+        (TcpOptions(congestion="reno"), {10}),
+        (TcpOptions(congestion="rare"), {10, 12}),
+        (TcpOptions(netns="blue", freebind=True, dscp=46, mss=1400), {10}),
+    ],
+)
+def test_capabilities_of_a_configuration_are_no_more_than_it_needs(
+    options: TcpOptions, capabilities: set[int]
+) -> None:
+    config = Config(listeners=(Listener("web", (), "web", tcp=options),), pools=())
+    assert capabilities_of(config) == capabilities
+
+
 def test_drop_privileges_process_can_still_look_at_itself() -> None:
     """After setuid() /proc/self belongs to root; its own descriptors must still be counted, for metrics."""
     program = f"drop_privileges({USER!r}); print(len(os.listdir('/proc/self/fd')) > 2)"
@@ -121,7 +182,7 @@ def test_drop_privileges_gives_folders_and_sockets_to_the_user(tmp_path: Path) -
     """The trap: a socket made after the drop cannot join a group that was bound before."""
     program = f"""
 group = ListeningGroup(address, TcpOptions(), 1)
-drop_privileges({USER!r}, folders=[Path({str(tmp_path)!r})], sockets=[group.sockets[0].sock])
+drop_privileges({USER!r}, paths=[Path({str(tmp_path)!r})], sockets=[group.sockets[0].sock])
 group.listen()
 joined = ListeningGroup(address, TcpOptions(), 1)
 joined.listen()
@@ -159,7 +220,7 @@ except PrivilegeError as error:
 def test_drop_privileges_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     with pytest.raises(PrivilegeError, match=f"cannot give {missing} to '{USER}': No such file"):
-        drop_privileges(USER, folders=[missing])
+        drop_privileges(USER, paths=[missing])
 
 
 def test_identity_unknown_user_is_named() -> None:

@@ -21,7 +21,7 @@ from lb.model.config import Config
 from lb.model.endpoint import Admin, EndpointKey
 from lb.model.networks import Networks
 from lb.model.record import Record
-from lb.shell.binding import BindError, BindProblem
+from lb.shell.bind_problem import BindError, BindProblem
 from lb.shell.observed import LastReload
 from lb.shell.performer import Performer
 from lb.shell.publisher import Publisher
@@ -82,6 +82,7 @@ class Bench:
         self.records: list[Record] = []
         self.bugs: list[Exception] = []
         self.configs: list[Config] = []
+        self.missing: list[str] = []  # of what a configuration wants of the machine
         self.brain = BrainWithDefect(1)
         self.publisher = Publisher(self.crew.publish, self.crew.close_sessions, lambda error: None)
         board: Any = NoBoard()
@@ -103,11 +104,15 @@ class Bench:
             self.publisher,
             self.crew,
             self.records.append,
-            self.configs.append,
+            self._on_config,
             before_read=self._before_read,
             on_lists=self._on_lists,
             read=self._read,
         )
+
+    def _on_config(self, config: Config) -> list[str]:
+        self.configs.append(config)
+        return self.missing
 
     async def _before_read(self) -> None:
         self.reads.append("note")
@@ -316,6 +321,16 @@ async def test_key_that_takes_a_restart_is_warned_about_and_its_old_value_stays(
     assert bench.brain.config.workers.count is None
     assert bench.reloads.state.warnings == outcome.warnings
     bench.assert_after_serves()
+
+
+async def test_reload_warns_of_what_the_machine_does_not_give(bench: Bench) -> None:
+    """It is no word of the file's: status shows what is missing now."""
+    bench.missing = ["this machine has no address 192.0.2.7"]
+    outcome = await bench.reload(AFTER)
+    assert outcome.ok
+    assert outcome.warnings == ("this machine has no address 192.0.2.7",)
+    assert bench.reloads.state.warnings == ()
+    assert "config_warned" in bench.events()
 
 
 async def test_change_that_touches_no_worker_publishes_nothing(bench: Bench) -> None:

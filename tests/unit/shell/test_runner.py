@@ -18,7 +18,7 @@ from lb.model.record import Record
 from lb.shell import runner as module
 from lb.shell import signals
 from lb.shell.admin_sockets import CannotListen
-from lb.shell.binding import BindError, BindProblem
+from lb.shell.bind_problem import BindError, BindProblem
 from lb.shell.crew import CrewError
 from lb.shell.publisher import PublishFailed
 from lb.shell.runner import DEFECT, CannotStart, Runner
@@ -53,7 +53,7 @@ class Stage:
             self.journal.append(name)
             if name in self.failing:
                 raise self.failing[name]
-            return SimpleNamespace(discard=self.step("bound.discard"), sockets=list)
+            return SimpleNamespace(discard=self.step("bound.discard"), sockets=list, files=list)
 
         return told
 

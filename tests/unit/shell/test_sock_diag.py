@@ -16,7 +16,7 @@ from lb.shell.sock_diag import (
     handshakes_by_netlink,
     handshakes_by_proc,
 )
-from lb.shell.sockets import bound_socket
+from lb.shell.tcp_socket import bound_socket
 from tests.support.connecting import clients, connect, needs_ipv6
 
 LOOKS = pytest.mark.parametrize("look", [handshakes, handshakes_by_netlink, handshakes_by_proc])
@@ -86,7 +86,7 @@ def test_handshakes_at_a_wildcard_address_are_those_of_its_family(
 
 
 def test_handshakes_without_netlink_are_read_from_proc(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused() -> frozenset[Handshake]:
+    def refused(netns: str | None) -> frozenset[Handshake]:
         raise PermissionError("a sandbox")
 
     monkeypatch.setattr("lb.shell.sock_diag.handshakes_by_netlink", refused)

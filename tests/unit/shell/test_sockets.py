@@ -15,7 +15,8 @@ from lb.model.address import Address
 from lb.model.listener import Keepalive, TcpOptions
 from lb.shell.lookout import Lookout
 from lb.shell.sock_diag import accept_queue, at, handshakes
-from lb.shell.sockets import ListeningGroup, claim
+from lb.shell.sockets import ListeningGroup
+from lb.shell.tcp_socket import claim
 from tests.support.async_waiting import until
 from tests.support.connecting import (
     accept_all,

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 import pytest
 
 from lb.model.address import Address
-from lb.shell.sockets import bound_socket
 from lb.shell.steering import steer, steer_all_to, steer_port_to
+from lb.shell.tcp_socket import bound_socket
 from tests.support.connecting import accepted_by_each, clients
 
 MANY = 60  # connections; that one of three sockets gets none of them by chance is one in 10^10

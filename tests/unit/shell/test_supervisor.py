@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from lb.config import load
 from lb.core.brain import UnknownEndpoint
 from lb.core.events import ConfigLoaded
 from lb.model.endpoint import Admin, EndpointKey
+from lb.model.pool import ConnectRule
 from lb.model.record import Record
 from lb.shell.feed import Feed
 from lb.shell.supervisor import Supervisor
@@ -68,6 +70,17 @@ async def test_warnings_of_the_file_and_of_the_machine_are_both_shown(supervisor
     warnings = (await loaded(supervisor)).status()["warnings"]
     assert any("spare" in warning for warning in warnings)
     assert any("sessions_max" in warning for warning in warnings)
+
+
+async def test_warnings_of_the_machine_follow_the_configuration(supervisor: Supervisor) -> None:
+    config = load(supervisor.file.path).config
+    pools = (replace(config.pools[0], connect=ConnectRule(source=("192.0.2.7",))),)
+    found = supervisor._config_changed(replace(config, pools=pools))
+    assert "this machine has no address 192.0.2.7" in found[0]
+    assert found[0] in supervisor.status()["warnings"]
+    assert any("sessions_max" in warning for warning in supervisor.warnings)
+    assert supervisor._config_changed(config) == []
+    assert found[0] not in supervisor.status()["warnings"]
 
 
 @pytest.mark.parametrize(
