@@ -232,15 +232,14 @@ cdef class Engine:
 
     def unlisten(self, uint32_t socket) -> bool:
         """Accepts no more from it, and closes this process's descriptor. False: it was not known."""
-        if socket not in self.places:
+        if self.e.epfd == -1 or socket not in self.places:
             return False
         forget_listening(self.e, &self.e.listenings[self.places.pop(socket)])
         return True
 
     def unlisten_all(self) -> None:
-        for place in self.places.values():
-            forget_listening(self.e, &self.e.listenings[place])
-        self.places.clear()
+        for socket in list(self.places):
+            self.unlisten(socket)
 
     def close_some(self, int64_t endpoint, int64_t listener, str reason, uint32_t start) -> int:
         """Cuts sessions of an endpoint, or of a listener, or (both -1) all, from slot `start` on.
