@@ -22,6 +22,7 @@ from bench.process import ROOT, prepare_machine
 
 RESULTS = ROOT / "bench" / "results"
 SCRATCH = ROOT / "bench" / "build"
+RUNS_PER_DAY_MAX = 99
 FOREIGN_PERCENT_MAX = 10.0  # above, a measurement is marked
 LOGS = {"on": [True], "off": [False], "both": [True, False]}
 
@@ -77,7 +78,10 @@ def parse() -> argparse.Namespace:
         "--page", type=Path, metavar="JSON", help="measure nothing: write the page of an earlier run"
     )
     parser.add_argument("--readme", action="store_true", help="put table and chart into the README too")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.readme and not is_whole(options):
+        parser.error("--readme wants a whole run, without --only and --peers")
+    return options
 
 
 def chosen_workloads(wish: str | None) -> list[Workload]:
@@ -129,10 +133,17 @@ def new_results(options: argparse.Namespace, chosen: list[Peer]) -> Results:
     )
 
 
+def is_whole(options: argparse.Namespace) -> bool:
+    return not (options.only or options.peers)
+
+
 def default_stem(options: argparse.Namespace) -> Path:
-    """What is not whole does not take the place of what is."""
-    whole = not (options.only or options.peers)
-    return (RESULTS if whole else SCRATCH) / f"{time.strftime('%Y-%m-%d')}-compare"
+    """A whole run takes the place of no other, and what is not whole goes where it is not kept."""
+    name = f"{time.strftime('%Y-%m-%d')}-compare"
+    if not is_whole(options):
+        return SCRATCH / name
+    names = (name, *(f"{name}-{number}" for number in range(2, RUNS_PER_DAY_MAX + 1)))
+    return next(RESULTS / each for each in names if not (RESULTS / f"{each}.json").exists())
 
 
 def write_page(results: Results, stem: Path, options: argparse.Namespace) -> int:

@@ -67,8 +67,6 @@ def preface(results: Results) -> str:
     facts, options = results.document["facts"], results.document["options"]
     versions = "; ".join(f"{name}: {version}" for name, version in facts["versions"].items())
     changed = " with changes that are not committed" if facts["uncommitted_changes"] else ""
-    noisy = len(results.noisy(options["foreign_percent_max"]))
-    dropped = sum("dropped" in sample for sample in results.samples)
     commit = (facts["commit"] or "none yet")[:12] + changed
     cut = "" if results.document["complete"] else " The run was cut short."
     return (
@@ -78,9 +76,20 @@ def preface(results: Results) -> str:
         f"{versions}.\n\n"
         f"Figures are medians over the rounds. `{results.base}/x` is the median of the ratios taken inside "
         f"each round, in brackets its bootstrap 95 % interval. Foreign: CPU time of strangers, in percent of "
-        f"one CPU, the most of any round; {noisy} measurements had more than "
-        f"{options['foreign_percent_max']:g} %, and {dropped} were made again."
+        f"one CPU, the most of any round.\n\n{disturbance(results)}"
     )
+
+
+def disturbance(results: Results) -> str:
+    """Which rounds were disturbed, and how much."""
+    limit = results.document["options"]["foreign_percent_max"]
+    again = sum("dropped" in sample for sample in results.samples)
+    rounds = [
+        f"round {number}: {len(samples)}, up to {foreign_max(samples):.0f} %"
+        for number, samples in sorted(results.disturbed().items())
+    ]
+    said = "; ".join(rounds) or "none"
+    return f"Measurements in which strangers used more than {limit:g} %: {said}. Made again: {again}."
 
 
 def section(results: Results, log: str) -> list[str]:

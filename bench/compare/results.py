@@ -66,12 +66,14 @@ class Results:
         """A sentence for each thing that went wrong; empty when all figures stand on clean measurements."""
         return [error for sample in self.samples if (error := error_of(sample))]
 
-    def noisy(self, foreign_percent_max: float) -> list[Sample]:
-        return [
-            sample
-            for sample in self.samples
-            if "dropped" not in sample and foreign(sample) > foreign_percent_max and sample["round"] > 0
-        ]
+    def disturbed(self) -> dict[int, list[Sample]]:
+        """By round, the measurements that count and in which strangers used more than was allowed."""
+        foreign_percent_max = self.document["options"]["foreign_percent_max"]
+        found: dict[int, list[Sample]] = {}
+        for sample in self.samples:
+            if "dropped" not in sample and foreign(sample) > foreign_percent_max:
+                found.setdefault(sample["round"], []).append(sample)
+        return found
 
 
 def error_of(sample: Sample) -> str | None:

@@ -35,14 +35,14 @@ def test_page_leaves_out_calibration_and_what_was_made_again(results_of: Callabl
     results.samples[1] |= {"dropped": "strangers used 40 % of a CPU", "cpu": 50.0}
     page = report.markdown(results)
     assert "| lb | 9.0 | 1 |" in page
-    assert "and 1 were made again" in page
+    assert "Made again: 1." in page
 
 
-def test_page_counts_measurements_that_strangers_disturbed(results_of: Callable[..., Results]) -> None:
+def test_page_marks_rounds_that_strangers_disturbed(results_of: Callable[..., Results]) -> None:
     results = results_of(("connect", "lb", [9.0, 9.0]))
     results.samples[0]["foreign_percent"] = 35.0
     page = report.markdown(results)
-    assert "1 measurements had more than 10 %" in page
+    assert "strangers used more than 10 %: round 1: 1, up to 35 %." in page
     assert "| 90 % | 35 % | 0 |" in page
 
 
