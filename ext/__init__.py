@@ -7,7 +7,12 @@
     state    what one worker owns: slots, sides, pipes, blocks, the wheel
     wheel    deadlines
     slab     slots, blocks and pipes: taken and given back
-    pick     which endpoint
+    siphash  a keyed hash
+    maglev   the table of the policy of that name, made where snapshots are compiled
+    room     whether an endpoint can have a session
+    cost     what a session at an endpoint takes
+    hash     which endpoint a client belongs to
+    pick     which endpoint: the policies
     record   a session's one line
     pump     one direction of a session
     gate     who is let in: networks, rates, sessions per source
@@ -19,6 +24,7 @@
     accept   new clients
     session  what an event or a deadline means in each state
     engine   the Python surface: Engine.serve() turns without the GIL
+    trial    picks without sockets, for tests and benches
 
 Laws
     1  Try first, wait on EAGAIN; every socket is registered once, edge-triggered; an event carries slot and

@@ -12,6 +12,7 @@ Facts
      no longer; where TCP would send another SYN, another endpoint is tried.
 """
 from lb._ext.board cimport *
+from lb._ext.cost cimport connect_failed, connect_took, weighs_costs
 from lb._ext.ending cimport close_side, cut, release, sooner
 from lb._ext.linux cimport *
 from lb._ext.options cimport (
@@ -187,6 +188,8 @@ cdef void attempt_failed(engine_t* e, session_t* s, int failure) noexcept nogil:
             e.failed[e.failed_count] = endpoint
             e.failed_count += 1
         counts[failure] += 1
+        if weighs_costs(e, s):
+            connect_failed(e, s)
     close_side(e, &s.side[UPSTREAM])
     release(e, s)
     s.endpoint = NONE
@@ -212,6 +215,8 @@ cdef void connected(engine_t* e, session_t* s) noexcept nogil:
     s.connected_ns, s.active_ms = e.now_ns, e.now_ms
     cell.sessions_total += 1
     observe(&cell.connect, fast_bounds_us, (s.connected_ns - s.connect_from_ns) // 1000)
+    if weighs_costs(e, s):
+        connect_took(e, s)
     if s.idle_ms:
         sooner(e, s, e.now_ms + s.idle_ms)
     go_on_relaying(e, s)

@@ -57,9 +57,6 @@ FAILURES_SEEN = STEP_FAILURES  # take_failures() has something
 cdef class Engine:
     """The data path of one worker. Not thread-safe; every call is the worker's own."""
 
-    cdef engine_t* e
-    cdef dict places            # of listening sockets: the supervisor's number -> our index
-
     def __cinit__(self, *, uint32_t worker, uint32_t sessions_max, uint64_t sessions_max_all,
                   uint32_t pipes_max, int board_fd, int ring_fd):
         """`ring_fd` -1: no access log. The descriptors stay the caller's. Raises OSError, ValueError."""

@@ -15,6 +15,7 @@ Facts
   2  Keepalive matters only to a session that lives: it is set when the wheel first meets the session.
 """
 from lb._ext.board cimport *
+from lb._ext.cost cimport first_byte_took, weighs_costs
 from lb._ext.ending cimport cut, end, pass_reset, release, sooner, start_linger
 from lb._ext.linux cimport *
 from lb._ext.pump cimport *
@@ -44,14 +45,14 @@ cdef bint relay(engine_t* e, session_t* s, int source, bint may_flush) noexcept 
     cdef side_t* giver = &s.side[source]
     cdef side_t* taker = &s.side[1 - source]
     cdef pumped_t outcome
-    cdef uint64_t before
+    cdef uint64_t before, active_ms
     if taker.flags & (BROKEN | SHUT) or (has_kept(taker) and not may_flush):
         # What a side sends after its own end was passed on is an error, or nothing.
         return check_failed(e, s, source) if taker.flags & SHUT else True
-    before = s.bytes_in + s.bytes_out
+    before, active_ms = s.bytes_in + s.bytes_out, s.active_ms
     outcome = pump(e, s, source)
     if s.bytes_in + s.bytes_out != before:
-        count_bytes(e, s, source, s.bytes_in + s.bytes_out - before)
+        count_bytes(e, s, source, s.bytes_in + s.bytes_out - before, active_ms)
     if outcome == PUMP_WAITS:
         return True
     if outcome == PUMP_STOPPED:
@@ -68,7 +69,8 @@ cdef bint relay(engine_t* e, session_t* s, int source, bint may_flush) noexcept 
     return False
 
 
-cdef void count_bytes(engine_t* e, session_t* s, int source, uint64_t size) noexcept nogil:
+cdef void count_bytes(engine_t* e, session_t* s, int source, uint64_t size,
+                      uint64_t active_ms) noexcept nogil:
     cdef endpoint_cell_t* cell = &e.endpoints[s.endpoint]
     if source == CLIENT:
         cell.bytes_in += size
@@ -77,6 +79,8 @@ cdef void count_bytes(engine_t* e, session_t* s, int source, uint64_t size) noex
     if s.first_byte_ns == 0:
         s.first_byte_ns = e.now_ns
         observe(&cell.first_byte, fast_bounds_us, (e.now_ns - s.connected_ns) // 1000)
+        if weighs_costs(e, s):
+            first_byte_took(e, s, active_ms)
 
 
 cdef bint check_failed(engine_t* e, session_t* s, int source) noexcept nogil:

@@ -124,7 +124,7 @@ cdef struct pool_t:
     uint32_t policy
     uint32_t connect_timeout_ms
     uint32_t attempts_max
-    uint32_t eligible_first     # in ids
+    uint32_t eligible_first     # in ids: ascending
     uint32_t eligible_count
     uint32_t schedule_first
     uint32_t schedule_count

@@ -10,7 +10,9 @@ from array import array
 
 from libc.string cimport memcpy, memset
 
+from lb._ext.board cimport ENDPOINTS_MAX
 from lb._ext.linux cimport *
+from lb._ext.maglev cimport maglev_slots
 
 cdef enum:
     SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL
@@ -20,6 +22,9 @@ cdef uint64_t MAGIC = 0x6C62207461626C65  # "lb table"
 
 TEXT_PLAIN = re.compile(r'[^\x00-\x1f"\\\x7f]*')
 
+# The tables of the snapshot before, by size and members: most changes are of health, and leave them alone.
+cdef dict tables_before = {}
+
 
 def compile_table(snapshot) -> int:
     """Writes a snapshot into a sealed memfd and returns the descriptor, which is the caller's.
@@ -27,13 +32,16 @@ def compile_table(snapshot) -> int:
     `snapshot` has the attributes that lb.model.snapshot describes. Raises ValueError for text that JSON would
     have to escape and for an id that is not there.
     """
+    global tables_before
     cdef Compiler compiler = Compiler(snapshot)
-    block = compiler.block()
+    parts = compiler.parts()
+    tables_before = compiler.tables
     fd = os.memfd_create("lb-snapshot", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
-        left = memoryview(block)
-        while left:
-            left = left[os.write(fd, left):]
+        for part in parts:  # not joined: tables of hashing policies are large
+            left = memoryview(part).cast("B") if part else b""
+            while left:
+                left = left[os.write(fd, left):]
         if fcntl(fd, F_ADD_SEALS, SEALS) == -1:
             raise OSError(errno, "the snapshot's memory could not be sealed")
     except BaseException:
@@ -64,22 +72,22 @@ cdef class Compiler:
     cdef object snapshot
     cdef object ids             # array of uint32
     cdef bytearray ranges4, ranges6, hosts, text
-    cdef dict texts, networks
+    cdef dict texts, networks, tables
     cdef set eligible
 
     def __init__(self, snapshot):
-        self.snapshot, self.ids, self.texts, self.networks = snapshot, array("I"), {}, {}
+        self.snapshot, self.ids = snapshot, array("I")
+        self.texts, self.networks, self.tables = {}, {}, {}
         self.ranges4, self.ranges6, self.hosts, self.text = bytearray(), bytearray(), bytearray(), bytearray()
         self.eligible = {number for pool in snapshot.pools if pool is not None for number in pool.eligible}
 
-    cdef bytearray block(self):
+    cdef list parts(self):
         cdef header_t header
         listeners = b"".join([self.listener(line) for line in self.snapshot.listeners])
         pools = b"".join([self.pool(line) for line in self.snapshot.pools])
         endpoints = b"".join([
             self.endpoint(line, number in self.eligible)
             for number, line in enumerate(self.snapshot.endpoints)])
-        ids = self.ids.tobytes()
         memset(&header, 0, sizeof(header))
         header.magic, header.layout = MAGIC, LAYOUT
         header.generation = self.snapshot.generation
@@ -96,14 +104,13 @@ cdef class Compiler:
         header.ranges6_offset = header.pools_offset + len(pools)
         header.endpoints_offset = header.ranges6_offset + len(self.ranges6)
         header.ids_offset = header.endpoints_offset + len(endpoints)
-        header.ranges4_offset = header.ids_offset + len(ids)
+        header.ranges4_offset = header.ids_offset + len(self.ids) * sizeof(uint32_t)
         header.hosts_offset = header.ranges4_offset + len(self.ranges4)
         header.text_offset = header.hosts_offset + len(self.hosts)
         header.text_size = len(self.text)
         header.size = header.text_offset + header.text_size
-        head = (<char*>&header)[:sizeof(header)]
-        return (bytearray(head) + listeners + pools + self.ranges6 + endpoints + ids + self.ranges4
-                + self.hosts + self.text)
+        return [(<char*>&header)[:sizeof(header)], listeners, pools, self.ranges6, endpoints, self.ids,
+                self.ranges4, self.hosts, self.text]
 
     cdef bytes listener(self, line):
         cdef listener_t out
@@ -165,8 +172,9 @@ cdef class Compiler:
             for number in (*line.eligible, *line.schedule):
                 if not is_there(self.snapshot.endpoints, number):
                     raise ValueError(f"pool {line.name}: endpoint {number} is not in the snapshot")
-            out.eligible_first, out.eligible_count = len(self.ids), len(line.eligible)
-            self.ids.extend(line.eligible)
+            eligible = sorted(set(line.eligible))
+            out.eligible_first, out.eligible_count = len(self.ids), len(eligible)
+            self.ids.extend(eligible)
             out.schedule_first, out.schedule_count = len(self.ids), len(line.schedule)
             self.ids.extend(line.schedule)
             out.weight_sum = sum(max(self.snapshot.endpoints[number].weight, 1) for number in line.eligible)
@@ -196,10 +204,19 @@ cdef class Compiler:
         for number, _, _ in line.hash.members:
             if not is_there(self.snapshot.endpoints, number):
                 raise ValueError(f"pool {line.name}: endpoint {number} is not in the snapshot")
-        for number, _, weight in line.hash.members:
-            self.ids.extend([number] * weight)
+        if line.hash.size:
+            self.ids.frombytes(self.slots(line.hash))
+        else:
+            for number, _, weight in line.hash.members:
+                self.ids.extend([number] * weight)
         out.hash_count = len(self.ids) - out.hash_first
         return 0
+
+    cdef bytes slots(self, hash):
+        key = hash.size, hash.members
+        slots = tables_before.get(key)
+        self.tables[key] = slots = maglev_slots(hash.members, hash.size) if slots is None else slots
+        return slots
 
     cdef bytes endpoint(self, line, bint eligible):
         cdef endpoint_t out
@@ -354,6 +371,7 @@ cdef bint sound_networks(const header_t* h, const networks_t* line) noexcept nog
 cdef bint sound_pool(const header_t* h, const pool_t* line) noexcept nogil:
     return (sound_text(h, line.name) and line.attempts_max <= ATTEMPTS_MAX
             and <uint64_t>line.eligible_first + line.eligible_count <= h.ids_count
+            and line.eligible_count <= ENDPOINTS_MAX
             and <uint64_t>line.schedule_first + line.schedule_count <= h.ids_count
             and <uint64_t>line.hash_first + line.hash_count <= h.ids_count
             and <uint64_t>line.sources_first + line.sources_count <= h.hosts_count)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import blake2b
 
-from lb.balance.schedule import Share, schedule
+from lb.balance.schedule import Share, reduced, schedule
 from lb.core.lines import Lines
 from lb.core.state import EndpointState, ListenerState, PoolState
 from lb.model.pool import Policy
@@ -131,6 +131,9 @@ def hash_table(state: PoolState) -> HashTable | None:
     if pool.policy not in HASHED:
         return None
     members = [(each.id, name, each.weight) for name, each in sorted(state.endpoints.items()) if each.weight]
+    if pool.policy is Policy.SOURCE_HASH:  # an entry for each unit
+        weights = reduced([weight for _, _, weight in members])
+        members = [(id, name, weight) for (id, name, _), weight in zip(members, weights, strict=True)]
     return HashTable(
         on=rule.on,
         size=rule.table if pool.policy is Policy.MAGLEV else 0,

@@ -1,12 +1,14 @@
 """The lines of a snapshot: what the model says, in the data path's numbers."""
 
+from typing import Any
+
 import pytest
 
 from lb.core.draft import Draft, milliseconds
 from lb.core.state import EndpointState, ListenerState, PoolState
 from lb.model.endpoint import EndpointKey
 from lb.model.listener import Keepalive, Listener, TcpOptions, Timeouts
-from lb.model.pool import ConnectRule, Policy
+from lb.model.pool import ConnectRule, HashRule, Policy
 from lb.model.snapshot import EndpointLine, ListenerLine, PoolLine
 from tests.support.configurations import address, endpoint, pool
 
@@ -58,6 +60,49 @@ def test_draft_of_a_pool_of_least_connections_has_no_schedule() -> None:
     line = snapshot.pools[2]
     assert line is not None
     assert (line.eligible, line.schedule) == ((4, 1), ())
+
+
+def hashed(policy: Policy, weights: dict[str, int], **rule: Any) -> PoolLine:
+    """The line of a pool whose members have these weights now, and of which the first alone is eligible."""
+    made = PoolState(2, pool("web", " ".join(weights), policy=policy, hash=HashRule(**rule)))
+    for number, (name, weight) in enumerate(weights.items()):
+        key = EndpointKey("web", name)
+        made.endpoints[name] = EndpointState(number, key, made, endpoint(name), None, weight)
+    draft = Draft()
+    draft.put_pool(made, [next(iter(made.endpoints.values()))])
+    snapshot = draft.seal(1)
+    assert snapshot is not None
+    line = snapshot.pools[2]
+    assert line is not None
+    return line
+
+
+def test_draft_of_a_pool_that_hashes_names_all_that_have_a_weight_in_order_of_the_names() -> None:
+    line = hashed(Policy.MAGLEV, {"c": 4, "a": 2, "d": 0, "b": 6}, table=101, bound_percent=125)
+    assert (line.eligible, line.schedule) == ((0,), ())
+    assert line.hash is not None
+    assert line.hash.members == ((1, "a", 2), (3, "b", 6), (0, "c", 4))
+    assert (line.hash.size, line.hash.bound_percent) == (101, 125)
+
+
+def test_draft_of_a_pool_by_source_hash_has_an_entry_for_each_unit_of_reduced_weight() -> None:
+    line = hashed(Policy.SOURCE_HASH, {"c": 4, "a": 2, "d": 0, "b": 6}, table=101)
+    assert line.hash is not None
+    assert line.hash.members == ((1, "a", 1), (3, "b", 3), (0, "c", 2))
+    assert line.hash.size == 0
+
+
+def test_draft_of_a_pool_that_hashes_has_a_key_of_16_bytes_of_any_secret() -> None:
+    keys = [hashed(Policy.MAGLEV, {"a": 1}, key=key).hash for key in ("", "secret", "secret", "x" * 255)]
+    found = [table.key for table in keys if table is not None]
+    assert {len(key) for key in found} == {16}
+    assert found[1] == found[2] and len(set(found)) == 3
+
+
+def test_draft_of_a_pool_that_hashes_and_has_no_weight_left_has_no_members() -> None:
+    for policy in (Policy.MAGLEV, Policy.SOURCE_HASH):
+        line = hashed(policy, {"a": 0})
+        assert line.hash is not None and line.hash.members == ()
 
 
 def test_draft_of_a_listener_is_in_milliseconds() -> None:
