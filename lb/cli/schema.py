@@ -1,4 +1,4 @@
-"""`lb schema`: the JSON Schema of the configuration, for editors that complete and explain keys; or a table$
+"""`lb schema`: the JSON Schema of the configuration, for editors that complete and explain keys; or a table
 of them, for people."""
 
 from __future__ import annotations

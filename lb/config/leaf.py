@@ -51,7 +51,9 @@ class Leaf:
         return self.json()
 
     def _read(self, value: object, info: ValidationInfo[Budget]) -> Any:
-        """Once the budget is spent something was told, so what is passed on is never used."""
+        """Once the budget is spent something was told, so what is passed on is never used, nor looked at."""
+        if info.context.is_spent:
+            return None
         try:
             return self.read(value)
         except BadValue:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any
 
 from lb.config.leaf import REFERENCE_PATTERN, Leaf, matching
@@ -100,7 +101,9 @@ class Prime(Count):
 
 
 def is_prime(number: int) -> bool:
-    return number > 1 and all(number % factor for factor in range(2, int(number**0.5) + 1))
+    if number < 4 or number % 2 == 0:
+        return number in (2, 3)
+    return all(number % factor for factor in range(3, isqrt(number) + 1, 2))
 
 
 @dataclass(frozen=True)

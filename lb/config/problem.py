@@ -75,6 +75,10 @@ class Budget:
 
     left: int = WRONG_VALUES_MAX
 
+    @property
+    def is_spent(self) -> bool:
+        return self.left < 0
+
     def spend(self) -> bool:
         self.left -= 1
         return self.left >= 0

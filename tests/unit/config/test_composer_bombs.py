@@ -57,6 +57,24 @@ BOMBS: dict[str, Callable[[], str]] = {
     "wrong_endpoints": lambda: HEAD + "{nae: a, adress: b, weight: 999}, " * 16_384 + "]}}",
     "wrong_statuses": lambda: "pools: " + members(140, "{check: {status: [" + "x," * 1000 + "]}}"),
     "wrong_cpus": lambda: "workers: {cpus: [" + "-1, " * 149_000 + "]}",
+    "wrong_networks": lambda: "listeners: {a: {deny: [" + "10.0.0.1/8, " * 16_384 + "]}}",
+    "networks": lambda: "listeners: {a: {deny: [" + '"2001:db8::/32", ' * 16_384 + "]}}",
+    "too_many_networks": lambda: "listeners: {a: {deny: [" + '"2001:db8::/32", ' * 140_000 + "]}}",
+    "tables": lambda: "pools: " + members(4000, "{endpoints: [], hash: {table: 5000011}, polcy: 1}"),
+    "tables_before_a_prime": lambda: "pools: " + members(4000, "{hash: {table: 4652354}}"),
+    "ranges": lambda: "listeners: {a: {bind: [" + '"10.0.0.1:1-4096", ' * 140_000 + "]}}",
+    "ranges_that_overlap": lambda: "listeners: {a: {bind: [" + '"10.0.0.1:1-1000", ' * 4 + "]}}",
+    "ranges_under_each_listener": lambda: (
+        'defaults: {bind: "10.0.0.1:1-4096"}\nlisteners: ' + members(1000, "{}")
+    ),
+    "ports_of_many_hosts": lambda: (
+        "listeners: {a: {bind: ["
+        + "".join(f"10.0.{i >> 8}.{i & 255}:80, " for i in range(2048))
+        + "0.0.0.0:80, " * 2048
+        + "]}}"
+    ),
+    "paths": lambda: "listeners: {a: {bind: [" + '"unix:/a//./b", ' * 4096 + "]}}",
+    "lists": lambda: "listeners: " + members(1000, "{deny: {file: a}, allow: {file: b}}"),
     "documents": lambda: "--- a\n" * 600_000,
     "directives": lambda: "%TAG !a! b\n" * 300_000,
 }

@@ -192,3 +192,16 @@ def test_problems_of_a_list_are_told_up_to_a_sensible_number(path: Path) -> None
 def test_members_together_are_what_the_model_makes_of_them() -> None:
     texts = ["10.0.0.0/8", "unix:", "10.254.0.0/15", "11.0.0.0/8", "::1", "2001:db8::/32"]
     assert gathered(map(read_member, texts)) == Networks.parse(texts)
+
+
+def test_list_in_the_configuration_itself_is_bounded_and_says_where_a_longer_one_goes(path: Path) -> None:
+    write(
+        path, f"deny: [{'10.0.0.1, ' * 16_380}]", "allow: [10.0.0.1, 10.0.0.2], accept_proxy: {from: '::1'}"
+    )
+    load(path)
+    write(
+        path, f"deny: [{'10.0.0.1, ' * 16_380}]", "allow: [10.0.0.1, 10.0.0.2], deny: [10.0.0.3, '::', '::1']"
+    )
+    assert str(refused(path)) == (
+        f"{path}:1:1: listeners: 16385 networks; at most 16384; put them into a file: `{{file: path}}`"
+    )
