@@ -1,19 +1,21 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Accepting: a bounded batch per wake-up, as long as there is room.
 
-At a limit the socket leaves the epoll set and the backlog waits; nobody is accepted only to be closed.
+At a limit the socket leaves the epoll set and the backlog waits; nobody is accepted only to be closed. It
+comes back when room was made here, or is looked for again after RESUME_AFTER_MS; for want of a token it comes
+back in the millisecond in which the next one is due (see gate.pyx).
 """
 from libc.string cimport memset
 
 from lb._ext.board cimport *
 from lb._ext.ending cimport cut
-from lb._ext.gate cimport is_paced
+from lb._ext.gate cimport book_token, note_excess, return_token, take_token
 from lb._ext.linux cimport *
 from lb._ext.opening cimport open_session
 from lb._ext.options cimport set_option
 from lb._ext.slab cimport give_slot, take_slot
 from lb._ext.state cimport *
-from lb._ext.table cimport listener_t
+from lb._ext.table cimport GATE_RATE, listener_t, table_t
 from lb._ext.watch cimport watch
 
 cdef enum:
@@ -21,67 +23,123 @@ cdef enum:
 
 
 cdef void welcome(engine_t* e, listening_t* here) noexcept nogil:
-    cdef const listener_t* line = &e.table.listeners[here.listener]
-    cdef session_t* s
-    cdef socklen_t size
-    cdef int _, fd
+    cdef int _
     for _ in range(ACCEPTS_MAX):
-        s = take_slot(e) if has_room(e, here.listener) and not is_paced(e, here.listener) else NULL
-        if s == NULL:
+        if not has_room(e, here.listener):
             pause(e, here)
             return
-        size = sizeof(address_t)
-        fd = accept4(here.fd, &s.client.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
-        if fd == -1:
-            give_slot(e, s)
-            if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
-                pause(e, here)
-                return
-            if errno == EAGAIN:
-                return
-            if errno == EINVAL:  # it listens no more, and would be reported for ever; unlisten() follows
-                epoll_ctl(e.epfd, EPOLL_CTL_DEL, here.fd, NULL)
-                return
-            continue  # that client's own misfortune (ECONNABORTED, EPROTO, ...): the next one
-        begin(e, s, fd, here.listener, line)
+        if not accept_one(e, here, &e.table.listeners[here.listener]):
+            return
+
+
+cdef bint accept_one(engine_t* e, listening_t* here, const listener_t* line) noexcept nogil:
+    """False: it is enough for now."""
+    cdef session_t* s
+    cdef socklen_t size = sizeof(address_t)
+    cdef int fd
+    if line.gates & GATE_RATE and not line.dry_run and not has_token(e, here, line):
+        return False
+    s = take_slot(e)
+    if s == NULL:
+        pause(e, here)
+        return False
+    fd = accept4(here.fd, &s.client.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
+    if fd == -1:
+        give_slot(e, s)
+        return goes_on(e, here)
+    here.token_ns = 0
+    if line.dry_run:
+        note_excess(e, here.listener, line)
+    begin(e, s, fd, here.listener, line)
+    return True
+
+
+cdef bint goes_on(engine_t* e, listening_t* here) noexcept nogil:
+    """After accept() failed."""
+    if errno == EAGAIN:
+        if here.token_ns:
+            return_token(e, here)
+        return False
+    if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
+        pause(e, here)
+        return False
+    if errno == EINVAL:  # it listens no more, and would be reported for ever; unlisten() follows
+        epoll_ctl(e.epfd, EPOLL_CTL_DEL, here.fd, NULL)
+        return False
+    return True  # that client's own misfortune (ECONNABORTED, EPROTO, ...): the next one
+
+
+cdef bint has_token(engine_t* e, listening_t* here, const listener_t* line) noexcept nogil:
+    """For the next client. False: there is none now, or nobody who would need one."""
+    cdef pollfd waiting
+    if here.token_ns == 0 and not take_token(e, here, line):
+        waiting.fd, waiting.events = here.fd, POLLIN
+        if poll(&waiting, 1, 0) != 1:
+            return False
+        book_token(e, here, line)
+    if here.token_ns > e.now_ns:
+        pause_until(e, here, due_ms(here))
+        return False
+    return True
+
+
+cdef uint64_t due_ms(const listening_t* here) noexcept nogil:
+    return (here.token_ns + 999999) // 1000000
 
 
 cdef bint has_room(engine_t* e, uint32_t listener) noexcept nogil:
-    cdef uint32_t sessions_max
-    if (e.table.header == NULL or listener >= e.table.header.listeners_count
-            or not e.table.listeners[listener].present):
+    cdef const listener_t* line
+    if e.table.header == NULL or listener >= e.table.header.listeners_count:
         return False
-    sessions_max = e.table.listeners[listener].sessions_max
-    return (e.slots_used < e.slots_max
+    line = &e.table.listeners[listener]
+    return (line.present and e.slots_used < e.slots_max
             and (e.sessions_max_all == 0 or sessions_open(&e.board) < e.sessions_max_all)
-            and (sessions_max == 0 or listener_open(&e.board, listener) < sessions_max))
+            and (line.sessions_max == 0 or line.dry_run
+                 or listener_open(&e.board, listener) < line.sessions_max))
 
 
 cdef void pause(engine_t* e, listening_t* here) noexcept nogil:
     """Level-triggered, it would be reported for ever. The backlog waits meanwhile."""
-    if here.paused:
-        return
+    if not here.paused:
+        e.cell.accept_paused_total += 1
+        pause_until(e, here, e.now_ms + RESUME_AFTER_MS)
+
+
+cdef void pause_until(engine_t* e, listening_t* here, uint64_t at_ms) noexcept nogil:
     epoll_ctl(e.epfd, EPOLL_CTL_DEL, here.fd, NULL)
     here.paused = 1
-    if e.paused_count == 0:
-        e.resume_ms = e.now_ms + RESUME_AFTER_MS
+    e.resume_ms = min(e.resume_ms, at_ms) if e.paused_count else at_ms
     e.paused_count += 1
-    e.cell.accept_paused_total += 1
 
 
 cdef void resume_paused(engine_t* e) noexcept nogil:
     cdef listening_t* here
     cdef epoll_event event
     cdef uint32_t i
-    e.room_made = False
     e.resume_ms = e.now_ms + RESUME_AFTER_MS
     for i in range(e.listenings_high):
         here = &e.listenings[i]
-        if here.fd != -1 and here.paused and has_room(e, here.listener):
+        if here.fd == -1 or not here.paused:
+            continue
+        if here.token_ns > e.now_ns:
+            e.resume_ms = min(e.resume_ms, due_ms(here))
+        elif has_room(e, here.listener):
             event.events, event.data.u64 = EPOLLIN, <uint64_t>NONE << 32 | i
             if epoll_ctl(e.epfd, EPOLL_CTL_ADD, here.fd, &event) == 0:
                 here.paused = 0
                 e.paused_count -= 1
+
+
+cdef void settle_tokens(engine_t* e, const table_t* coming) noexcept nogil:
+    """Else a listener whose rate is raised would still wait for a token of the slower one."""
+    cdef listening_t* here
+    cdef uint32_t i
+    for i in range(e.listenings_high):
+        here = &e.listenings[i]
+        if here.token_ns and (
+                here.listener >= coming.header.listeners_count
+                or coming.listeners[here.listener].rate_max != e.table.listeners[here.listener].rate_max):
+            return_token(e, here)
 
 
 cdef void begin(engine_t* e, session_t* s, int fd, uint32_t listener, const listener_t* line) noexcept nogil:

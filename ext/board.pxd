@@ -80,6 +80,7 @@ cdef struct listener_cell_t:
     uint64_t closed[REASONS]
     uint64_t would_refuse[WOULD_REFUSE]
     uint64_t sources_untracked  # no cell was left: let in without a look at the limits of its source
+    uint64_t paced_total        # how often accepting waited for a token of rate_max
     histogram_t session
 
 cdef struct pool_cell_t:
@@ -89,7 +90,8 @@ cdef struct pool_cell_t:
     uint64_t queued_total
     uint64_t retries_total
     uint64_t retries_refused_total  # by the retry budget
-    uint64_t unused[3]
+    uint64_t queue_seen_ns      # when the queue was last looked at; long past: that worker is stopped
+    uint64_t unused[2]
 
 cdef struct source_cell_t:
     uint64_t key                # of listener and source; 0: free
@@ -119,6 +121,7 @@ cdef struct board_header_t:
     uint32_t pools_high
     uint32_t unused
     uint64_t size
+    uint64_t key[2]             # of hashes: a secret, so that nobody can choose what falls together
 
 cdef struct board_t:
     # A mapped scoreboard. `base` belongs to whoever mapped it.
@@ -159,6 +162,13 @@ cdef inline uint32_t pool_open(const board_t* b, uint32_t pool) noexcept nogil:
     cdef uint32_t i, total = 0
     for i in range(b.count):
         total += b.pools[<size_t>i * POOLS_MAX + pool].sessions_open
+    return total
+
+
+cdef inline uint32_t pool_queued(const board_t* b, uint32_t pool) noexcept nogil:
+    cdef uint32_t i, total = 0
+    for i in range(b.count):
+        total += b.pools[<size_t>i * POOLS_MAX + pool].queued
     return total
 
 

@@ -1,6 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The scoreboard: made and read by the supervisor, written by workers (see board.pxd for the layout)."""
 import os
+import struct
 
 from libc.string cimport memset
 
@@ -126,6 +127,7 @@ cdef class BoardMap:
         memset(&header, 0, sizeof(header))
         header.magic, header.layout, header.workers = MAGIC, LAYOUT, workers
         header.size = board_size(workers)
+        header.key[0], header.key[1] = struct.unpack("QQ", os.urandom(16))
         self.fd = os.memfd_create("lb-scoreboard", os.MFD_CLOEXEC)
         os.ftruncate(self.fd, header.size)
         os.pwrite(self.fd, (<char*>&header)[:sizeof(header)], 0)
@@ -175,7 +177,7 @@ cdef class BoardMap:
                 failures, plain(&total.connect), plain(&total.first_byte))
 
     def listener(self, uint32_t number) -> tuple:
-        """open, total, closed by reason, would-be refusals, untracked sources, (session counts, sum_us)."""
+        """open, total, closed by reason, would-be refusals, untracked, paced, (session counts, sum_us)."""
         cdef listener_cell_t* cell
         cdef listener_cell_t total
         cdef uint32_t worker
@@ -190,11 +192,12 @@ cdef class BoardMap:
             for i in range(WOULD_REFUSE):
                 total.would_refuse[i] += cell.would_refuse[i]
             total.sources_untracked += cell.sources_untracked
+            total.paced_total += cell.paced_total
             add(&total.session, &cell.session)
         closed = [total.closed[i] for i in range(REASONS)]
         would_refuse = [total.would_refuse[i] for i in range(WOULD_REFUSE)]
         return (listener_open(&self.board, number), total.sessions_total, closed, would_refuse,
-                total.sources_untracked, plain(&total.session))
+                total.sources_untracked, total.paced_total, plain(&total.session))
 
     def pool(self, uint32_t number) -> tuple:
         """open, queued, queued_total, retries_total, retries_refused_total."""

@@ -7,6 +7,8 @@ from lb._ext.state cimport engine_t, session_t
 # Starts an attempt at the next endpoint; queues the session, or ends it, when there is none. Whatever state
 # the session had before, it is CONNECTING, QUEUED, STARVED or gone after.
 cdef void connect_somewhere(engine_t* e, session_t* s) noexcept nogil
+# No endpoint will take it: refused as its listener says.
+cdef void turn_away(engine_t* e, session_t* s, int reason) noexcept nogil
 # An event of the upstream socket of a CONNECTING session.
 cdef void on_connecting(engine_t* e, session_t* s, uint32_t events) noexcept nogil
 # The present attempt is over: `failure` is FAILED_.... The upstream side is closed, the endpoint released.

@@ -13,12 +13,13 @@ Facts
 """
 from lb._ext.board cimport *
 from lb._ext.cost cimport connect_failed, connect_took, weighs_costs
-from lb._ext.ending cimport close_side, cut, release, sooner
+from lb._ext.ending cimport close_side, cut, refuse, release, sooner
 from lb._ext.linux cimport *
 from lb._ext.options cimport (
     acknowledge_late, acknowledge_soon, set_option, set_upstream, set_upstream_file,
 )
 from lb._ext.pick cimport PICK_FULL, PICK_NONE, pick
+from lb._ext.queue cimport enqueue, leave_queue, somebody_waits
 from lb._ext.relay cimport go_on_relaying
 from lb._ext.state cimport *
 from lb._ext.table cimport endpoint_t, pool_t
@@ -34,25 +35,54 @@ cdef void connect_somewhere(engine_t* e, session_t* s) noexcept nogil:
     """Starts an attempt at the next endpoint; ends the session when none is left."""
     cdef const pool_t* pool
     cdef uint32_t endpoint = PICK_NONE
-    if s.listener >= e.table.header.listeners_count or not e.table.listeners[s.listener].present:
-        cut(e, s, REASON_LB_ERROR)  # its line has left before it: the supervisor promised otherwise
+    if not has_line(e, s):
+        cut(e, s, REASON_LB_ERROR)
         return
-    s.pool = e.table.listeners[s.listener].pool
-    s.state = CONNECTING
+    set_pool(e, s, e.table.listeners[s.listener].pool)
     pool = &e.table.pools[s.pool]
+    if pool.queue_max and s.state != QUEUED and s.attempts == 0 and somebody_waits(e, s.pool):
+        if not enqueue(e, s, pool):
+            turn_away(e, s, REASON_REFUSED_LIMIT)
+        return
     while s.attempts < pool.attempts_max:
         endpoint = pick(e, pool, s)
         if endpoint == PICK_NONE or endpoint == PICK_FULL:
             break
+        if s.state == QUEUED:
+            leave_queue(e, s)
+        s.state = CONNECTING
         hold(e, s, endpoint)
         if connect_to(e, s, pool, &e.table.endpoints[endpoint]):
             set_deadline(e, s, e.now_ms + pool.connect_timeout_ms)
             return
         attempt_failed(e, s, failure_of(errno))
+    if endpoint == PICK_FULL and (s.state == QUEUED or enqueue(e, s, pool)):
+        return
     if s.attempts:
         cut(e, s, REASON_CONNECT_FAILED if blameless(s) else REASON_LB_ERROR)
+    elif endpoint == PICK_FULL:
+        turn_away(e, s, REASON_REFUSED_LIMIT)
     else:
-        cut(e, s, REASON_REFUSED_LIMIT if endpoint == PICK_FULL else REASON_NO_ENDPOINT)
+        cut(e, s, REASON_NO_ENDPOINT)
+
+
+cdef void set_pool(engine_t* e, session_t* s, uint32_t pool) noexcept nogil:
+    """Another one than that it waits for, since the last reload."""
+    if s.pool != pool and s.state == QUEUED:
+        leave_queue(e, s)
+    s.pool = pool
+
+
+cdef void turn_away(engine_t* e, session_t* s, int reason) noexcept nogil:
+    if has_line(e, s):
+        refuse(e, s, &e.table.listeners[s.listener], reason)
+    else:
+        cut(e, s, reason)
+
+
+cdef bint has_line(const engine_t* e, const session_t* s) noexcept nogil:
+    """Its listener's line has not left before it: the supervisor promised that."""
+    return s.listener < e.table.header.listeners_count and e.table.listeners[s.listener].present
 
 
 cdef bint blameless(const session_t* s) noexcept nogil:

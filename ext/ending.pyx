@@ -5,24 +5,27 @@ Facts
   1  close() with SO_LINGER 0 throws away what send() accepted; so a reset waits until SIOCOUTQ says 0, polled
      by the wheel (1 ms, doubling to 100 ms), at most reset_linger.
   2  close() with unread bytes sends a reset. When both ends of stream were read nothing is unread.
+  3  A socket in TCP_REPAIR is closed without a packet, which takes CAP_NET_ADMIN. Without it a refusal in
+     silence is a reset that lives for one hop: whoever is on this network hears it, and nobody beyond.
 
 Rejected: forwarding a reset at once (it loses delivered bytes); FIN in its place (it hides truncation).
 """
 from lb._ext.board cimport *
 from lb._ext.gate cimport leave_source
 from lb._ext.linux cimport *
-from lb._ext.options cimport reset_at_close
+from lb._ext.options cimport reset_at_close, silence_at_close
 from lb._ext.pump cimport *
 from lb._ext.queue cimport leave_queue
 from lb._ext.record cimport note_addresses, put_record
 from lb._ext.slab cimport give_block, give_details, give_slot
 from lb._ext.state cimport *
-from lb._ext.table cimport listener_t
+from lb._ext.table cimport REFUSE_BY_CLOSE, REFUSE_BY_SILENCE, listener_t
 from lb._ext.wheel cimport clear_deadline, set_deadline
 
 cdef enum:
     LINGER_FIRST_MS = 1
     LINGER_STEP_MS_MAX = 100
+    READS_MAX = 4               # 64 KiB: what a client sends before it waits for an answer
 
 
 cdef void pass_reset(engine_t* e, session_t* s, int source) noexcept nogil:
@@ -65,8 +68,25 @@ cdef void linger(engine_t* e, session_t* s) noexcept nogil:
 
 
 cdef void refuse(engine_t* e, session_t* s, const listener_t* line, int reason) noexcept nogil:
-    """Before anything was sent to it or for it."""
-    cut(e, s, reason)
+    """Before anything was sent to it or for it. What it sends afterwards the kernel answers with a reset,
+    whatever was chosen: the socket is gone, and nothing is kept of a client that is not wanted."""
+    cdef int fd = s.side[CLIENT].fd
+    if line.refuse_by == REFUSE_BY_CLOSE:
+        shutdown(fd, SHUT_WR)
+        read_off(e, fd)
+    elif line.refuse_by == REFUSE_BY_SILENCE:
+        silence_at_close(fd)
+    else:
+        reset_at_close(fd)
+    end(e, s, reason, BY_LB)
+
+
+cdef void read_off(engine_t* e, int fd) noexcept nogil:
+    """See fact 2. More than READS_MAX blocks are left, and the client is reset."""
+    cdef int _
+    for _ in range(READS_MAX):
+        if recv(fd, e.buffer, BLOCK_BYTES, 0) < BLOCK_BYTES:
+            return
 
 
 cdef void cut(engine_t* e, session_t* s, int reason) noexcept nogil:
@@ -81,14 +101,12 @@ cdef void end(engine_t* e, session_t* s, int reason, int closer) noexcept nogil:
     s.reason, s.closer = reason, closer
     cell.closed[reason] += 1
     observe(&cell.session, slow_bounds_us, (e.now_ns - s.accepted_ns) // 1000)
-    if s.local.any.sa_family == 0:
-        note_addresses(e, s)
+    if s.state == QUEUED:
+        leave_queue(e, s)
     put_record(e, s)
     release(e, s)  # before its client can see the end, and come again by another worker
     if s.source != NONE:
         leave_source(e, s)
-    if s.state == QUEUED:
-        leave_queue(e, s)
     give_opening(e, s)
     if s.details != NULL:
         give_details(e, s.details)
@@ -117,6 +135,7 @@ cdef void release(engine_t* e, session_t* s) noexcept nogil:
     if s.counted:
         e.open[s.endpoint] -= 1
         e.pools[s.pool].sessions_open -= 1
+        e.room_made = True
     s.counted = 0
 
 

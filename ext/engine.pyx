@@ -13,17 +13,16 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
-from lb._ext.accept cimport resume_paused, welcome
+from lb._ext.accept cimport resume_paused, settle_tokens, welcome
 from lb._ext.board cimport (
     ENDPOINTS_MAX, FAILURES, LISTENERS_MAX, POOLS_MAX, REASON_SHUTDOWN, SOURCES_MAX,
     fast_bounds_us, map_board, observe, unmap_board,
 )
-from lb._ext.connect cimport connect_somewhere
 from lb._ext.ending cimport cut
+from lb._ext.gate cimport return_token
 from lb._ext.linux cimport *
-from lb._ext.queue cimport next_served
 from lb._ext.ring cimport map_ring, unmap_ring
-from lb._ext.session cimport go_on, on_deadline, on_event
+from lb._ext.session cimport go_on, on_deadline, on_event, serve_queues
 from lb._ext.slab cimport free_spares, give_slot
 from lb._ext.state cimport *
 from lb._ext.table cimport map_table, table_t, unmap_table
@@ -37,8 +36,6 @@ cdef enum:
     FULL_BATCHES_MAX = 1024     # 65536 events: then deadlines are met in a flood too
     SCAN_MAX = 4096             # slots looked at per close_some()
     CUTS_MAX = 256              # sessions cut per close_some()
-    QUEUES_EVERY_MS = 1
-    SERVED_MAX = 64             # queued sessions per turn
     MARK_LISTENING = 0xFFFFFFFF  # in the upper half of an event's data, where sessions have a generation
     MARK_TIMER = 0xFFFFFFFE
     MARK_CALL = 0xFFFFFFFD
@@ -82,16 +79,19 @@ cdef class Engine:
         e.failures = <uint32_t*>calloc(ENDPOINTS_MAX * FAILURES, sizeof(uint32_t))
         e.failed = <uint32_t*>calloc(ENDPOINTS_MAX, sizeof(uint32_t))
         e.queue_first = <uint32_t*>malloc(POOLS_MAX * sizeof(uint32_t))
+        e.queue_fresh = <uint32_t*>malloc(POOLS_MAX * sizeof(uint32_t))
         e.queue_last = <uint32_t*>malloc(POOLS_MAX * sizeof(uint32_t))
         e.retrying = <uint32_t*>calloc(POOLS_MAX, sizeof(uint32_t))
         e.source_turns = <uint32_t*>calloc(POOLS_MAX, sizeof(uint32_t))
         e.slots_max = min(sessions_max, <uint32_t>SESSIONS_MAX)
         e.slots = <session_t*>mmap(NULL, e.slots_max * sizeof(session_t), PROT_READ | PROT_WRITE,
                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-        if (e.failures == NULL or e.failed == NULL or e.queue_first == NULL or e.queue_last == NULL
-                or e.retrying == NULL or e.source_turns == NULL or e.slots == <session_t*>MAP_FAILED):
+        if (e.failures == NULL or e.failed == NULL or e.queue_first == NULL or e.queue_fresh == NULL
+                or e.queue_last == NULL or e.retrying == NULL or e.source_turns == NULL
+                or e.slots == <session_t*>MAP_FAILED):
             raise MemoryError
         memset(e.queue_first, 0xFF, POOLS_MAX * sizeof(uint32_t))
+        memset(e.queue_fresh, 0xFF, POOLS_MAX * sizeof(uint32_t))
         memset(e.queue_last, 0xFF, POOLS_MAX * sizeof(uint32_t))
         e.slots_free = e.ready_first = e.ready_last = NONE
         e.random = <uint32_t>(<uint64_t>2654435769 * <uint64_t>(worker + 1) ^ clock_ns(CLOCK_MONOTONIC)) | 1
@@ -123,10 +123,12 @@ cdef class Engine:
         free(e.failures)
         free(e.failed)
         free(e.queue_first)
+        free(e.queue_fresh)
         free(e.queue_last)
         free(e.retrying)
         free(e.source_turns)
-        e.failures = e.failed = e.queue_first = e.queue_last = e.retrying = e.source_turns = NULL
+        e.failures = e.failed = e.queue_first = e.queue_fresh = e.queue_last = e.retrying = NULL
+        e.source_turns = NULL
         e.failed_count = 0
         unmap_table(&e.table)
         unmap_ring(e.ring)
@@ -190,6 +192,7 @@ cdef class Engine:
                 or table.header.pools_count > POOLS_MAX):
             unmap_table(&table)
             raise ValueError("the snapshot is refused: it is larger than the scoreboard")
+        settle_tokens(self.e, &table)
         unmap_table(&self.e.table)
         self.e.table = table
         self.e.board.header.endpoints_high = max(
@@ -209,6 +212,7 @@ cdef class Engine:
             close(fd)
             check_open(e)
         if socket in self.places:
+            return_token(e, &e.listenings[self.places[socket]])
             e.listenings[self.places[socket]].listener = listener
             close(fd)
             return
@@ -283,6 +287,11 @@ cdef class Engine:
             "queued": self.e.queued_count,
         }
 
+    @property
+    def tokens_held(self) -> int:
+        """Of rate_max, each for a listening socket with a client who waits until it is due."""
+        return sum([self.e.listenings[i].token_ns != 0 for i in range(self.e.listenings_high)])
+
     @staticmethod
     def slot_bytes() -> int:
         return sizeof(session_t)
@@ -324,6 +333,7 @@ cdef void forget_listening(engine_t* e, listening_t* here) noexcept nogil:
         e.paused_count -= 1
     else:
         epoll_ctl(e.epfd, EPOLL_CTL_DEL, here.fd, NULL)
+    return_token(e, here)
     close(here.fd)
     here.fd, here.paused = -1, 0
 
@@ -387,6 +397,7 @@ cdef int turn(engine_t* e, int wait_ms) noexcept nogil:
         serve_queues(e)
     if e.paused_count and (e.room_made or e.now_ms >= e.resume_ms):
         resume_paused(e)
+    e.room_made = False
     arm_timer(e)
     return count
 
@@ -432,18 +443,6 @@ cdef void run_ready(engine_t* e) noexcept nogil:
             give_slot(e, s)
         else:
             go_on(e, s)
-
-
-cdef void serve_queues(engine_t* e) noexcept nogil:
-    """Those whose turn it is, a bounded number; what other workers freed is seen within QUEUES_EVERY_MS."""
-    cdef session_t* s
-    cdef int _
-    e.queues_due_ms = e.now_ms + QUEUES_EVERY_MS
-    for _ in range(SERVED_MAX):
-        s = next_served(e)
-        if s == NULL:
-            return
-        connect_somewhere(e, s)
 
 
 cdef void run_due(engine_t* e) noexcept nogil:

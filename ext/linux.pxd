@@ -168,8 +168,11 @@ cdef extern from "sys/un.h" nogil:
 cdef extern from "netinet/in.h" nogil:
     enum:
         IPPROTO_IP
+        IPPROTO_IPV6
         IPPROTO_TCP
+        IPV6_UNICAST_HOPS
         IP_BIND_ADDRESS_NO_PORT
+        IP_TTL
     cdef struct in_addr:
         uint32_t s_addr
     cdef struct in6_addr:
@@ -190,6 +193,9 @@ cdef extern from "netinet/in.h" nogil:
     uint32_t htonl(uint32_t value)
     uint32_t ntohl(uint32_t value)
 
+cdef extern from "endian.h" nogil:
+    uint64_t be64toh(uint64_t value)
+
 cdef extern from "arpa/inet.h" nogil:
     enum:
         INET6_ADDRSTRLEN
@@ -203,6 +209,7 @@ cdef extern from "netinet/tcp.h" nogil:
         TCP_KEEPINTVL
         TCP_NODELAY
         TCP_QUICKACK
+        TCP_REPAIR
 
 cdef extern from "poll.h" nogil:
     enum:
@@ -219,6 +226,7 @@ cdef extern from *:
     #define lb_load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
     #define lb_store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
     #define lb_count(p) __atomic_fetch_add((p), 1, __ATOMIC_RELAXED)
+    #define lb_subtract(p, v) __atomic_fetch_sub((p), (v), __ATOMIC_ACQ_REL)
     #define lb_swap_if(p, e, v) \
         __atomic_compare_exchange_n((p), (e), (v), 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
     #define lb_lowest_bit(x) __builtin_ctzll(x)
@@ -229,6 +237,7 @@ cdef extern from *:
     uint64_t load_acquire "lb_load"(uint64_t* place) nogil
     void store_release "lb_store"(uint64_t* place, uint64_t value) nogil
     uint64_t fetch_and_count "lb_count"(uint64_t* place) nogil
+    uint64_t subtract "lb_subtract"(uint64_t* place, uint64_t value) nogil
     bint swap_if "lb_swap_if"(uint64_t* place, uint64_t* expected, uint64_t value) nogil
     int lowest_bit "lb_lowest_bit"(uint64_t bits) nogil
     int highest_bit "lb_highest_bit"(uint64_t bits) nogil

@@ -51,6 +51,16 @@ cdef inline void keep_alive(int fd, const listener_t* line, uint32_t lot) noexce
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, line.keepalive_count)
 
 
+cdef inline void silence_at_close(int fd) noexcept nogil:
+    """The peer is told nothing, or without CAP_NET_ADMIN as little as can be. Unix sockets are just closed."""
+    cdef int on = 1
+    if setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on)) == 0:
+        return
+    set_option(fd, IPPROTO_IP, IP_TTL, 1)
+    set_option(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 1)
+    reset_at_close(fd)
+
+
 cdef inline void reset_at_close(int fd) noexcept nogil:
     """Also throws away what send() accepted and the peer has not acknowledged."""
     cdef linger_t linger

@@ -4,15 +4,23 @@
 Names and addresses come from the snapshot, whose compiler refuses text that would need escaping; nothing in
 the line was chosen by a client. Times of day are UTC; `time` is when the session ended. Durations are
 milliseconds with three decimals, null for what did not happen.
+
+When more sessions end in a second than `log.access_rate_max` has lines for, a uniform sample of them is
+written: each with the chance that the number of the second before gives it, and no more than there are lines
+for. (In the first second of a flood these are the first ones.) A worker has an equal share, at least one line.
+The next line says how many sessions of its worker had none since the one before it (`left_out`): so lines and
+`left_out` add up to all sessions.
 """
 from libc.stdio cimport snprintf
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from lb._ext.board cimport FAILURES, REASONS
+from lb._ext.board cimport FAILURES, REASONS, worker_cell_t
 from lb._ext.linux cimport *
+from lb._ext.pick cimport draw
 from lb._ext.ring cimport put_line
 from lb._ext.state cimport *
-from lb._ext.table cimport endpoint_t, listener_t, text_t
+from lb._ext.table cimport endpoint_t, header_t, listener_t, text_t
 
 cdef extern from "time.h" nogil:
     ctypedef long time_t
@@ -57,10 +65,12 @@ cdef void note_addresses(engine_t* e, session_t* s) noexcept nogil:
         getsockname(s.side[UPSTREAM].fd, &s.upstream.any, &size)
 
 
-cdef void put_record(engine_t* e, const session_t* s) noexcept nogil:
+cdef void put_record(engine_t* e, session_t* s) noexcept nogil:
     cdef line_t line
-    if e.ring == NULL:
+    if e.ring == NULL or is_left_out(e):
         return
+    if s.local.any.sa_family == 0:
+        note_addresses(e, s)
     line.size = 0
     put_time(&line)
     put_names(e, s, &line)
@@ -74,17 +84,47 @@ cdef void put_record(engine_t* e, const session_t* s) noexcept nogil:
     else:
         put_address(&line, ',"upstream":', &s.upstream)
     put_attempts(e, s, &line)
-    put(&line, ',"queue_ms":0')
+    put_span(&line, ',"queue_ms":', e.now_ns - s.queued_ns, e.now_ns)
     put_span(&line, ',"connect_ms":', s.connect_from_ns, s.connected_ns)
     put_span(&line, ',"first_byte_ms":', s.connected_ns, s.first_byte_ns)
     put_span(&line, ',"duration_ms":', s.accepted_ns, e.now_ns)
     line.size += snprintf(
         line.text + line.size, LINE_MAX - line.size,
-        ',"bytes_in":%llu,"bytes_out":%llu,"closed_by":"%s","reason":"%s","worker":%u,"sni":null}\n',
+        ',"bytes_in":%llu,"bytes_out":%llu,"closed_by":"%s","reason":"%s","worker":%u,"sni":null',
         <unsigned long long>s.bytes_in, <unsigned long long>s.bytes_out, CLOSER_WORDS[s.closer],
         REASON_WORDS[s.reason], e.worker)
-    if not put_line(e.ring, line.text, line.size):
+    put_left_out(e, &line)
+    put(&line, '}\n')
+    if put_line(e.ring, line.text, line.size):
+        e.log_left_out = 0
+    else:
         e.cell.access_dropped_total += 1
+
+
+# ---- Sampling ---------------------------------------------------------------------------------------
+
+cdef bint is_left_out(engine_t* e) noexcept nogil:
+    """Counts a session of this second, and says whether it gets no line."""
+    cdef uint64_t second = e.now_ns // 1000000000
+    cdef uint32_t share
+    if e.table.header.access_rate_max == 0:
+        return False
+    share = max(e.table.header.access_rate_max // e.board.count, <uint32_t>1)
+    if second != e.log_second:
+        e.log_before = e.log_count if second == e.log_second + 1 else 0
+        e.log_second, e.log_count, e.log_written = second, 0, 0
+    e.log_count += 1
+    if e.log_written < share and (e.log_before <= share or draw(e) % e.log_before < share):
+        e.log_written += 1
+        return False
+    e.log_left_out += 1
+    e.cell.access_sampled_out_total += 1
+    return True
+
+
+cdef void put_left_out(engine_t* e, line_t* line) noexcept nogil:
+    if e.log_left_out:
+        line.size += snprintf(line.text + line.size, LINE_MAX - line.size, ',"left_out":%u', e.log_left_out)
 
 
 cdef void put(line_t* line, const char* text) noexcept nogil:
@@ -200,3 +240,19 @@ cdef void put_attempts(const engine_t* e, const session_t* s, line_t* line) noex
         put(line, RESULT_WORDS[s.results[i]])
         put(line, '"}')
     put(line, ']')
+
+
+# ---- For tests --------------------------------------------------------------------------------------
+
+def sampled(uint32_t rate_max, list ended_ns) -> list:
+    """Which of the sessions of a lone worker that end at these times get a line."""
+    cdef engine_t* e = <engine_t*>calloc(1, sizeof(engine_t))
+    cdef worker_cell_t cell
+    cdef header_t header
+    cell.access_sampled_out_total, header.access_rate_max = 0, rate_max
+    e.cell, e.table.header, e.board.count, e.random = &cell, &header, 1, 1
+    found = []
+    for e.now_ns in ended_ns:
+        found.append(not is_left_out(e))
+    free(e)
+    return found

@@ -8,5 +8,7 @@ from lb._ext.state cimport engine_t, session_t
 cdef void on_event(engine_t* e, session_t* s, int side, uint32_t events) noexcept nogil
 # The session's entry in the wheel is due, and out of it.
 cdef void on_deadline(engine_t* e, session_t* s) noexcept nogil
+# Whoever waits for room in this worker, and may have some.
+cdef void serve_queues(engine_t* e) noexcept nogil
 # Its turn on the ready list.
 cdef void go_on(engine_t* e, session_t* s) noexcept nogil

@@ -139,8 +139,8 @@ cdef struct session_t:
     uint64_t paced_ns[2]        # by source side: when its token bucket is full again
     uint32_t suspect_ms[2]      # by side: since when its peer may have vanished (the low half); 0: not
     uint64_t hash               # of the client, for hashing policies
-    uint64_t ticket             # in its pool's queue
-    uint64_t queued_ns          # spent waiting for room
+    uint64_t ticket             # in its pool's queue, of one that had no turn yet
+    uint64_t queued_ns          # spent waiting for room; while QUEUED: since when, all of it in one
     details_t* details          # owned; NULL: none
     block_t* opening            # owned, an opening_t; NULL: none
     uint64_t accepted_ns
@@ -171,7 +171,8 @@ cdef struct wheel_t:
 cdef struct listening_t:
     int32_t fd                  # owned; -1: a free place
     uint32_t listener           # id
-    uint8_t paused              # out of the epoll set, for want of room
+    uint8_t paused              # out of the epoll set, for want of room or of a token
+    uint64_t token_ns           # of rate_max, held for the next client: when it is due; 0: none is held
 
 cdef struct engine_t:
     int32_t epfd
@@ -201,7 +202,8 @@ cdef struct engine_t:
     uint32_t ready_first
     uint32_t ready_last
     # queues: sessions that wait for room, by pool, oldest first
-    uint32_t* queue_first       # [pool]; owned
+    uint32_t* queue_first       # [pool]; owned. Those that had their turn come first, then the fresh ones
+    uint32_t* queue_fresh       # [pool]: the first of these; owned
     uint32_t* queue_last        # [pool]; owned
     uint32_t queued_count       # in all of them
     uint64_t queues_due_ms      # when they are looked at next, for room that other workers made
@@ -237,6 +239,8 @@ cdef struct engine_t:
     uint64_t log_second
     uint32_t log_count          # lines of this second, written or not
     uint32_t log_before         # of the second before
+    uint32_t log_written        # of this second
+    uint32_t log_left_out       # since the last that was written
     uint32_t full_batches       # in a row: more events may be waiting
     uint64_t moved_bytes        # sent to any side, ever
     uint64_t moved_until        # then whoever has an event waits on the ready list for the next step

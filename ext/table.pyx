@@ -359,7 +359,9 @@ cdef bint sound_text(const header_t* h, text_t text) noexcept nogil:
 
 cdef bint sound_listener(const table_t* table, const listener_t* line) noexcept nogil:
     return (sound_text(table.header, line.name) and line.pool < table.header.pools_count
-            and table.pools[line.pool].present and sound_networks(table.header, &line.allow)
+            and table.pools[line.pool].present and (line.rate_max or not line.gates & GATE_RATE)
+            and (line.rate_max_per_source or not line.gates & GATE_SOURCE_RATE)
+            and sound_networks(table.header, &line.allow)
             and sound_networks(table.header, &line.deny) and sound_networks(table.header, &line.proxied_from))
 
 

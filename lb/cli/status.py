@@ -20,7 +20,7 @@ def status(socket: SocketOption = None, config: ConfigOption = None, as_json: Js
         return
     now_s = time.time()
     print("\n".join(heading(answer, now_s)))
-    show([listeners(answer), endpoints(answer, now_s), workers(answer)])
+    show([listeners(answer), endpoints(answer, now_s), *queues(answer), workers(answer)])
     for line in troubles(answer, now_s):
         warn(line)
 
@@ -121,6 +121,13 @@ def weight(endpoint: Json) -> str:
     """The operator's number, and the computed one where it differs."""
     ordered, effective = endpoint["weight"], endpoint["weight_effective"]
     return str(ordered) if ordered == effective else f"{effective} of {ordered}"
+
+
+def queues(answer: Json) -> Iterator[Sheet]:
+    """Only where somebody waits."""
+    waiting = [(pool["name"], str(pool["queued"])) for pool in answer["pools"] if pool["queued"]]
+    if waiting:
+        yield Sheet(("POOL", "QUEUED>"), waiting)
 
 
 def workers(answer: Json) -> Sheet:

@@ -28,6 +28,7 @@ from lb.core.commands import (
     Emit,
     ForgetEndpoint,
     ForgetListener,
+    ForgetPool,
     PublishSnapshot,
     StartProbe,
     WakeAt,
@@ -53,6 +54,7 @@ COMMANDS = (
     CloseSessions,
     ForgetEndpoint,
     ForgetListener,
+    ForgetPool,
     CancelProbe,
     StartProbe,
     CountSessions,
@@ -113,7 +115,7 @@ class Brain:
 
     @property
     def pool_ids(self) -> Mapping[str, int]:
-        """Those that were removed and that a listener's line still names are among them."""
+        """Those that were removed and that a session may still be of are among them."""
         return {name: state.id for name, state in self._memory.pools.items()}
 
     # ---- One event -----------------------------------------------------------------------------------

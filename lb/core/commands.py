@@ -58,6 +58,12 @@ class ForgetListener:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetPool:
+    pool_id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class CountSessions:
     """Something drains: answer with SessionsCounted."""
 
@@ -81,6 +87,7 @@ Command = (
     | CloseSessions
     | ForgetEndpoint
     | ForgetListener
+    | ForgetPool
     | CountSessions
     | WakeAt
     | Emit

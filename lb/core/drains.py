@@ -14,7 +14,7 @@ count that was asked for after that is believed.
 from __future__ import annotations
 
 from lb.core.agenda import Entry, Need
-from lb.core.commands import CloseSessions, CountSessions, ForgetEndpoint, ForgetListener
+from lb.core.commands import CloseSessions, CountSessions, ForgetEndpoint, ForgetListener, ForgetPool
 from lb.core.events import SessionsCounted
 from lb.core.memory import Memory
 from lb.core.state import EndpointState, ListenerState, PoolState
@@ -109,6 +109,8 @@ def forget_endpoint(memory: Memory, endpoint: EndpointState) -> None:
     memory.draft.take_endpoint(endpoint)
     memory.endpoint_ids.free(endpoint.id)
     memory.commands.append(ForgetEndpoint(endpoint.id, endpoint.key))
+    if endpoint.pool.removed:
+        release_pools(memory)
 
 
 def forget_listener(memory: Memory, listener: ListenerState) -> None:
@@ -120,9 +122,14 @@ def forget_listener(memory: Memory, listener: ListenerState) -> None:
 
 
 def release_pools(memory: Memory) -> None:
-    """A removed pool's id is free once no listener's line names it."""
-    in_use = memory.draft.pool_ids_in_use()
-    for pool in [each for each in memory.pools.values() if each.removed and each.id not in in_use]:
+    """A removed pool's id is free once no listener's line names it and no endpoint of it has a session: those
+    are counted under the pool's id, too."""
+    removed = [each for each in memory.pools.values() if each.removed]
+    if not removed:
+        return
+    in_use = memory.draft.pool_ids_in_use() | {each.pool.id for each in memory.endpoints.values()}
+    for pool in [each for each in removed if each.id not in in_use]:
         del memory.pools[pool.pool.name]
         memory.draft.take_pool(pool)
         memory.pool_ids.free(pool.id)
+        memory.commands.append(ForgetPool(pool.id, pool.pool.name))

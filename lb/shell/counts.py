@@ -35,7 +35,8 @@ class EndpointCounts:
 @dataclass(frozen=True, slots=True)
 class ListenerCounts:
     """Over all workers. `refused`, `would_refuse` (dry runs) and `closed` have every reason, also those that
-    never happened. `sources_untracked`: sessions whose source was one too many to be counted."""
+    never happened. `sources_untracked`: sessions whose source was one too many to be counted.
+    `paced_total`: how often accepting waited for rate_max."""
 
     sessions_open: int
     sessions_total: int
@@ -43,6 +44,7 @@ class ListenerCounts:
     would_refuse: Mapping[str, int]
     closed: Mapping[str, int]
     sources_untracked: int
+    paced_total: int
     session_seconds: Histogram
 
 

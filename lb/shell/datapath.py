@@ -97,7 +97,7 @@ class Board:
         )
 
     def listener(self, number: int) -> ListenerCounts:
-        is_open, total, closed, would_refuse, untracked, session = self._map.listener(number)
+        is_open, total, closed, would_refuse, untracked, paced, session = self._map.listener(number)
         by_reason: Mapping[str, int] = dict(zip(REASON_NAMES, closed, strict=True))
         return ListenerCounts(
             sessions_open=is_open,
@@ -106,6 +106,7 @@ class Board:
             would_refuse=dict(zip(WOULD_REFUSE_NAMES, would_refuse, strict=True)),
             closed=by_reason,
             sources_untracked=untracked,
+            paced_total=paced,
             session_seconds=histogram(SLOW_BOUNDS_S, session),
         )
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lb.core.transitions import TRANSITIONS
 from lb.model.endpoint import Health
-from lb.shell.counts import EndpointCounts, Histogram, ListenerCounts, WorkerCounts
+from lb.shell.counts import EndpointCounts, Histogram, ListenerCounts, PoolCounts, WorkerCounts
 from lb.shell.exposition import Family
 from lb.shell.observed import EndpointView, Observed
 
@@ -50,6 +50,25 @@ LISTENER: tuple[Family[ListenerCounts], ...] = (
         ("reason",),
     ),
     Family("histogram", "lb_session_seconds", "From accept to close.", lambda c: c.session_seconds),
+    Family(
+        "counter",
+        "lb_listener_would_refuse_total",
+        "Sessions that a dry run let in: what lists and limits would have refused, or kept waiting.",
+        lambda c: c.would_refuse,
+        ("reason",),
+    ),
+    Family(
+        "counter",
+        "lb_listener_paced_total",
+        "How often accepting waited for rate_max to allow another session.",
+        lambda c: c.paced_total,
+    ),
+    Family(
+        "counter",
+        "lb_listener_sources_untracked_total",
+        "Sessions let in without a look at the limits of their source, for want of a place to count it.",
+        lambda c: c.sources_untracked,
+    ),
 )
 
 ENDPOINT: tuple[Family[Member], ...] = (
@@ -121,6 +140,23 @@ POOL: Family[Mapping[str, int]] = Family(
     ("state",),
 )
 
+POOL_COUNTS: tuple[Family[PoolCounts], ...] = (
+    Family("gauge", "lb_pool_queued", "Sessions that wait for room at an endpoint.", lambda c: c.queued),
+    Family("counter", "lb_pool_queued_total", "Sessions that had to wait.", lambda c: c.queued_total),
+    Family(
+        "counter",
+        "lb_pool_retries_total",
+        "Further attempts to connect a session, after one that failed.",
+        lambda c: c.retries_total,
+    ),
+    Family(
+        "counter",
+        "lb_pool_retries_refused_total",
+        "Further attempts that the retry budget did not allow.",
+        lambda c: c.retries_refused_total,
+    ),
+)
+
 WORKER: tuple[Family[Worker], ...] = (
     Family("gauge", "lb_worker_sessions_open", "Open sessions.", lambda w: w.counts.sessions_open),
     Family("counter", "lb_worker_restarts_total", "How often it was replaced.", lambda w: w.restarts_total),
@@ -129,6 +165,12 @@ WORKER: tuple[Family[Worker], ...] = (
         "lb_accept_paused_total",
         "How often it stopped accepting because it had no room.",
         lambda w: w.counts.accept_paused_total,
+    ),
+    Family(
+        "counter",
+        "lb_sessions_starved_total",
+        "Sessions that had to wait for a descriptor, a port or memory of the machine.",
+        lambda w: w.counts.starved_total,
     ),
 )
 
@@ -155,6 +197,12 @@ WHOLE: tuple[Family[Observed], ...] = (
         "lb_access_log_dropped_total",
         "Access-log lines lost because their reader was too slow.",
         lambda o: access_dropped_total(o),
+    ),
+    Family(
+        "counter",
+        "lb_access_log_sampled_out_total",
+        "Sessions without an access-log line because more ended than log.access_rate_max has lines for.",
+        lambda o: sum(o.board.worker(each.index).access_sampled_out_total for each in o.workers),
     ),
     Family(
         "counter",

@@ -17,7 +17,19 @@ from lb import __version__
 from lb.model.endpoint import Admin, EndpointKey
 from lb.shell.counts import Histogram
 from lb.shell.exposition import labels
-from lb.shell.families import BUILD, CHECK, ENDPOINT, LISTENER, LOOP_LAG, POOL, WHOLE, WORKER, Member, Worker
+from lb.shell.families import (
+    BUILD,
+    CHECK,
+    ENDPOINT,
+    LISTENER,
+    LOOP_LAG,
+    POOL,
+    POOL_COUNTS,
+    WHOLE,
+    WORKER,
+    Member,
+    Worker,
+)
 from lb.shell.observed import EndpointView, Observed
 
 NO_ENDPOINTS = dict.fromkeys(
@@ -44,6 +56,10 @@ def lines(observed: Observed) -> list[str]:
     endpoints = [
         (labels([("pool", key.pool), ("endpoint", key.endpoint)]), m) for key, m in members(observed)
     ]
+    counted = [
+        (labels([("pool", each.name)]), observed.board.pool(observed.pool_ids[each.name]))
+        for each in observed.config.pools
+    ]
     checked = [(label, member) for label, member in endpoints if member.view.check is not None]
     workers = [
         (
@@ -60,6 +76,8 @@ def lines(observed: Observed) -> list[str]:
     for check in CHECK:
         found += check.lines(checked)
     found += POOL.lines((labels([("pool", name)]), states) for name, states in pools(observed).items())
+    for pool in POOL_COUNTS:
+        found += pool.lines(counted)
     for worker in WORKER:
         found += worker.lines(workers)
     found += LOOP_LAG.lines(lags(observed))

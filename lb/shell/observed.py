@@ -14,7 +14,7 @@ from lb.model.address import SocketAddress
 from lb.model.check import Check, ProbeResult
 from lb.model.config import Config
 from lb.model.endpoint import Admin, EndpointKey, Health
-from lb.shell.counts import EndpointCounts, Histogram, ListenerCounts, WorkerCounts
+from lb.shell.counts import EndpointCounts, Histogram, ListenerCounts, PoolCounts, WorkerCounts
 
 
 class EndpointView(Protocol):
@@ -74,6 +74,7 @@ class BoardView(Protocol):
 
     def endpoint(self, id: int, /) -> EndpointCounts: ...
     def listener(self, id: int, /) -> ListenerCounts: ...
+    def pool(self, id: int, /) -> PoolCounts: ...
     def worker(self, index: int, /) -> WorkerCounts: ...
 
 
@@ -120,6 +121,7 @@ class Observed:
 
     endpoints: Sequence[EndpointView]
     listener_ids: Mapping[str, int]
+    pool_ids: Mapping[str, int]
     workers: Sequence[WorkerView]
     deaf: Set[str]
     board: BoardView

@@ -20,6 +20,7 @@ from lb.core.commands import (
     Emit,
     ForgetEndpoint,
     ForgetListener,
+    ForgetPool,
     PublishSnapshot,
     StartProbe,
     WakeAt,
@@ -106,6 +107,8 @@ class Performer:
                 self._probes.forget(key)
             case ForgetListener(listener_id):
                 self._board.forget_listener(listener_id)
+            case ForgetPool(pool_id):
+                self._board.forget_pool(pool_id)
             case Emit(record):
                 self._emit(record)
 

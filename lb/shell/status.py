@@ -55,10 +55,17 @@ def pools(observed: Observed) -> list[Json]:
         {
             "name": name,
             "policy": policies.get(name),
+            "queued": queued(observed, name),
             "endpoints": [endpoint(observed, view) for view in sorted(views, key=lambda view: view.removed)],
         }
         for name, views in members.items()
     ]
+
+
+def queued(observed: Observed, pool: str) -> int:
+    """A pool whose last endpoint drains may have no id any more, and nobody waits for it."""
+    number = observed.pool_ids.get(pool)
+    return 0 if number is None else observed.board.pool(number).queued
 
 
 def endpoint(observed: Observed, view: EndpointView) -> Json:

@@ -197,6 +197,7 @@ class Supervisor:
             warnings=self._warnings,
             endpoints=self.brain.endpoints(),
             listener_ids=self.brain.listener_ids,
+            pool_ids=self.brain.pool_ids,
             workers=self.crew.workers(),
             deaf=self.crew.deaf,
             board=self.board,

@@ -14,7 +14,7 @@ from lb.model.config import Config
 from lb.model.endpoint import Admin, Endpoint, EndpointKey, Health
 from lb.model.listener import Listener
 from lb.model.pool import Policy, Pool
-from lb.shell.counts import EndpointCounts, Histogram, ListenerCounts, WorkerCounts
+from lb.shell.counts import EndpointCounts, Histogram, ListenerCounts, PoolCounts, WorkerCounts
 from lb.shell.observed import LastReload, Observed
 
 NOW_S = 1000.0  # on the loop's clock
@@ -73,7 +73,10 @@ class FakeBoard:
 
     def listener(self, id: int) -> ListenerCounts:
         closed = {reason.value: 0 for reason in Reason} | {"done": 7}
-        return ListenerCounts(3, 30, {"limit": 2}, {"refused_acl": 1}, closed, 6, SOME)
+        return ListenerCounts(3, 30, {"limit": 2}, {"refused_acl": 1}, closed, 6, 9, SOME)
+
+    def pool(self, id: int) -> PoolCounts:
+        return PoolCounts(4, id, 11, 12, 13)
 
     def worker(self, index: int) -> WorkerCounts:
         return WorkerCounts(index + 1, 4, 5, 7, 8, 123, SOME, 99)
@@ -129,6 +132,7 @@ def observed(**changed: Any) -> Observed:
         "warnings": ("sessions_max was lowered to 1000",),
         "endpoints": ENDPOINTS,
         "listener_ids": {"public": 0},
+        "pool_ids": {"web": 0, "plain": 1},
         "workers": (FakeWorker(0, 43, "serving", 0), FakeWorker(1, None, "dead", 2)),
         "deaf": frozenset(),
         "board": FakeBoard(),

@@ -64,6 +64,7 @@ def answer(**facts: Any) -> dict[str, Any]:
             {
                 "name": "web",
                 "policy": "round_robin",
+                "queued": 0,
                 "endpoints": [
                     endpoint("a"),
                     endpoint("b", address="10.0.0.2:80", sessions_open=0, connect_failures_total=7, **down),
@@ -104,6 +105,13 @@ def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_status_in_a_pipe_is_aligned_text(lb: Lb, server: FakeLb) -> None:
     server.answers["GET /api/v1/status"] = 200, answer()
     assert lb("status") == (0, TABLES, "")
+
+
+def test_status_shows_how_many_wait_where_somebody_does(lb: Lb, server: FakeLb) -> None:
+    [pool] = answer()["pools"]
+    server.answers["GET /api/v1/status"] = 200, answer(pools=[pool | {"queued": 12}])
+    shown = lb("status").out
+    assert "\n\nPOOL  QUEUED\nweb       12\n\nWORKER" in shown
 
 
 def test_status_as_json_is_what_lb_answered(lb: Lb, server: FakeLb) -> None:

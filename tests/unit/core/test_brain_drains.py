@@ -1,7 +1,14 @@
 """The way out of endpoints, listeners and pools: counted, bounded, forgotten, and the id given again."""
 
 from lb.core.brain import Brain
-from lb.core.commands import CloseSessions, CountSessions, ForgetEndpoint, ForgetListener, PublishSnapshot
+from lb.core.commands import (
+    CloseSessions,
+    CountSessions,
+    ForgetEndpoint,
+    ForgetListener,
+    ForgetPool,
+    PublishSnapshot,
+)
 from lb.core.drains import COUNT_INTERVAL_S, LISTENER_EMPTIED_S, TAKEN_UP_S
 from lb.core.events import ConfigLoaded, OperatorOrdered, SessionsCounted
 from lb.model.cause import Reason
@@ -227,14 +234,28 @@ def test_removed_pool_stays_as_an_empty_line_while_a_removed_listener_names_it()
     assert ForgetEndpoint(0, key("old/a")) in wait(play, TAKEN_UP_S, still_there)
     assert wait(play, 60.0, still_there) == []
     assert play >> COUNT_INTERVAL_S << CountSessions
-    assert play >> NOTHING_OPEN << PublishSnapshot << ForgetListener(0, "old")
+    assert play >> NOTHING_OPEN << PublishSnapshot << ForgetListener(0, "old") << ForgetPool(0, "old")
     assert play.snapshot.pools[0] is None
     assert play.brain.pool_ids == {"web": 1}
 
 
-def test_removed_pool_that_no_listener_names_is_gone_at_once() -> None:
+def test_removed_pool_that_no_listener_names_keeps_its_id_until_its_last_session_ended() -> None:
+    """Sessions are counted under it: another pool's counts would begin with them."""
     only_web = (listener("web"),)
     play = serving(config(pool("old", "a"), pool("web", "b"), listeners=only_web))
     assert play >> ConfigLoaded(config(pool("web", "b"), listeners=only_web)) << PublishSnapshot
+    assert wait(play, 10.0, SessionsCounted({0: 1}, {})) == []
+    assert play.brain.pool_ids == {"old": 0, "web": 1}
+    assert play >> COUNT_INTERVAL_S << CountSessions
+    assert play >> NOTHING_OPEN << PublishSnapshot << ForgetEndpoint(0, key("old/a")) << ForgetPool(0, "old")
     assert play.snapshot.pools[0] is None
-    assert names(play) == ["a", "b"]
+    assert names(play) == [None, "b"]
+
+
+def test_removed_pool_without_endpoints_is_gone_at_once() -> None:
+    only_web = (listener("web"),)
+    play = serving(config(pool("old", ""), pool("web", "b"), listeners=only_web))
+    only_b = config(pool("web", "b"), listeners=only_web)
+    assert play >> ConfigLoaded(only_b) << PublishSnapshot << ForgetPool(0, "old")
+    assert play.snapshot.pools[0] is None
+    assert play.brain.pool_ids == {"web": 1}

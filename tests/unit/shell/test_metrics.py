@@ -19,6 +19,9 @@ IN_SCOPE = {
     "lb_listener_refused_total",
     "lb_sessions_closed_total",
     "lb_session_seconds",
+    "lb_listener_would_refuse_total",
+    "lb_listener_paced_total",
+    "lb_listener_sources_untracked_total",
     "lb_endpoint_sessions_open",
     "lb_endpoint_sessions_total",
     "lb_endpoint_bytes_total",
@@ -32,6 +35,10 @@ IN_SCOPE = {
     "lb_check_duration_seconds",
     "lb_check_last_run_age_seconds",
     "lb_pool_endpoints",
+    "lb_pool_queued",
+    "lb_pool_queued_total",
+    "lb_pool_retries_total",
+    "lb_pool_retries_refused_total",
     "lb_config_generation",
     "lb_config_last_reload_success",
     "lb_config_last_reload_success_timestamp_seconds",
@@ -39,7 +46,9 @@ IN_SCOPE = {
     "lb_worker_restarts_total",
     "lb_loop_lag_seconds",
     "lb_accept_paused_total",
+    "lb_sessions_starved_total",
     "lb_access_log_dropped_total",
+    "lb_access_log_sampled_out_total",
     "lb_log_dropped_total",
     "lb_build_info",
 }
@@ -73,6 +82,9 @@ def test_metrics_of_a_listener_count_its_sessions_and_every_reason() -> None:
     assert found.sum("lb_sessions_closed_total", listener="public", reason="done") == 7
     assert len(found.each("lb_sessions_closed_total", listener="public")) == len(Reason)
     assert found.sum("lb_session_seconds_count", listener="public") == 6
+    assert found.sum("lb_listener_would_refuse_total", listener="public", reason="refused_acl") == 1
+    assert found.sum("lb_listener_sources_untracked_total", listener="public") == 6
+    assert found.sum("lb_listener_paced_total", listener="public") == 9
 
 
 def test_metrics_of_an_endpoint_show_its_counts_and_state() -> None:
@@ -104,6 +116,14 @@ def test_metrics_of_a_check_show_its_durations_and_the_age_of_its_last_run() -> 
     assert found.sum("lb_check_last_run_age_seconds", endpoint="new") == 100  # never ran since it came
     assert math.isnan(found.sum("lb_check_last_run_age_seconds", endpoint="c"))  # MAINT stops probes
     assert not found.each("lb_check_last_run_age_seconds", endpoint="db")
+
+
+def test_metrics_of_a_pool_count_who_waits_and_further_attempts() -> None:
+    found = scrape()
+    assert [found.sum("lb_pool_queued", pool=pool) for pool in ("web", "plain")] == [0, 1]
+    assert found.sum("lb_pool_queued_total", pool="web") == 11
+    assert found.sum("lb_pool_retries_total", pool="web") == 12
+    assert found.sum("lb_pool_retries_refused_total", pool="web") == 13
 
 
 def test_metrics_of_a_pool_count_endpoints_by_state() -> None:
@@ -150,6 +170,8 @@ def test_metrics_of_workers_and_of_what_was_dropped() -> None:
     assert found.sum("lb_worker_sessions_open", worker="1") == 2
     assert found.sum("lb_worker_restarts_total", worker="1") == 2
     assert found.sum("lb_accept_paused_total", worker="0") == 4
+    assert found.sum("lb_sessions_starved_total", worker="0") == 8
+    assert found.sum("lb_access_log_sampled_out_total") == 7 + 7
     assert found.sum("lb_access_log_dropped_total") == 5 + 5 + 1
     assert found.sum("lb_log_dropped_total") == 6
     for process in ("supervisor", "worker-0", "worker-1"):

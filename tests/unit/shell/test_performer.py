@@ -16,6 +16,7 @@ from lb.core.commands import (
     Emit,
     ForgetEndpoint,
     ForgetListener,
+    ForgetPool,
     PublishSnapshot,
     StartProbe,
     WakeAt,
@@ -95,10 +96,12 @@ async def test_commands_are_performed_in_order() -> None:
     assert hands.journal == ["submit", "close_sessions", "cancel", "start", "emit said"]
 
 
-async def test_endpoint_that_is_forgotten_is_forgotten_by_all() -> None:
-    hands = Hands(ScriptedBrain([ForgetEndpoint(3, KEY), ForgetListener(1, "web")]))
+async def test_what_is_forgotten_is_forgotten_by_all() -> None:
+    hands = Hands(ScriptedBrain([ForgetEndpoint(3, KEY), ForgetListener(1, "web"), ForgetPool(2, "web")]))
     hands.performer.handle(Tick())
-    assert sorted(hands.journal) == ["forget", "forget_endpoint", "forget_endpoint", "forget_listener"]
+    assert sorted(hands.journal) == [
+        "forget", "forget_endpoint", "forget_endpoint", "forget_listener", "forget_pool",
+    ]  # fmt: skip
 
 
 async def test_count_is_answered_after_the_commands_that_came_with_it() -> None:

@@ -60,7 +60,7 @@ def test_status_names_the_listener_that_nobody_accepts_from() -> None:
 
 def test_status_of_an_endpoint_says_how_it_is_since_when_and_why() -> None:
     web = status(observed())["pools"][0]
-    assert (web["name"], web["policy"]) == ("web", "round_robin")
+    assert (web["name"], web["policy"], web["queued"]) == ("web", "round_robin", 0)
     found = {each["name"]: each for each in web["endpoints"]}
     assert found["b"] == {
         "name": "b",
@@ -95,12 +95,12 @@ def test_status_of_an_endpoint_says_how_it_is_since_when_and_why() -> None:
 
 def test_status_of_an_endpoint_without_a_check_says_so() -> None:
     (plain,) = [pool for pool in status(observed())["pools"] if pool["name"] == "plain"]
-    assert plain["policy"] == "least_connections"
+    assert (plain["policy"], plain["queued"]) == ("least_connections", 1)
     assert plain["endpoints"][0]["check"] is None
 
 
 def test_status_lists_what_was_removed_last() -> None:
     leaving = endpoint(7, "x", pool="old", removed=True)
     pools = status(observed(endpoints=(leaving, *ENDPOINTS)))["pools"]
-    assert [(pool["name"], pool["policy"]) for pool in pools][-1] == ("old", None)
+    assert [(pool["name"], pool["policy"], pool["queued"]) for pool in pools][-1] == ("old", None, 0)
     assert [each["name"] for each in pools[0]["endpoints"]] == ["a", "b", "c", "new", "gone"]
