@@ -52,7 +52,7 @@ cdef inline void keep_alive(int fd, const listener_t* line, uint32_t lot) noexce
 
 
 cdef inline void silence_at_close(int fd) noexcept nogil:
-    """The peer is told nothing, or without CAP_NET_ADMIN as little as can be. Unix sockets are just closed."""
+    """The peer is told nothing; without CAP_NET_ADMIN as little as can be. Unix sockets are just closed."""
     cdef int on = 1
     if setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on)) == 0:
         return
