@@ -7,7 +7,8 @@ milliseconds with three decimals, null for what did not happen.
 
 When more sessions end in a second than `log.access_rate_max` has lines for, a uniform sample of them is
 written: each with the chance that the number of the second before gives it, and no more than there are lines
-for (in the first second of a flood: the first ones). A worker has an equal share, at least one line. The next line says how many sessions of its worker had none since the one before it (`left_out`): so lines and
+for (in the first second of a flood: the first ones). A worker has an equal share, at least one line. The next
+line says how many sessions of its worker had none since the one before it (`left_out`): so lines and
 `left_out` add up to all sessions.
 """
 from libc.stdio cimport snprintf
