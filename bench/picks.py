@@ -1,10 +1,11 @@
 """What a pick costs: nanoseconds for each policy, by endpoints and by workers' columns of the scoreboard.
 
-    python -m bench.picks [--picks N] [--rounds N]
+    python -m bench.picks [--passes N]
 
 A pick is all that the data path does to choose: hash, draws, look-ups, sums over the columns, and for
 round_robin the shared cursor. Every worker has some sessions at every endpoint; nobody else writes the
-scoreboard meanwhile, so cache lines that other CPUs would take away stay. The least of several rounds counts.
+scoreboard meanwhile, so cache lines that other CPUs would take away stay. The least of several rounds counts,
+and of several passes over all of them: who else uses the machine comes and goes.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from lb.shell.datapath import Board, Engine, compile_snapshot
 ENDPOINTS = (3, 30, 300, 1000)
 WORKERS = (1, 8)
 SLOTS = 65537
+ROUNDS = 7
 ROUND_NS_MIN = 5_000_000  # a round of fewer picks than fill this says more of the clock than of them
-CASES = (
+Found = dict[str, dict[str, dict[str, float]]]  # by policy, workers and endpoints
+CASES: tuple[tuple[str, Policy, dict[str, Any]], ...] = (
     ("round_robin", Policy.ROUND_ROBIN, {}),
     ("random", Policy.RANDOM, {}),
     ("power_of_two", Policy.POWER_OF_TWO, {}),
@@ -46,31 +49,32 @@ CASES = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    rounds = parser.parse_args().rounds
-    found = [measured(name, policy, options, rounds) for name, policy, options in CASES]
+    parser.add_argument("--passes", type=int, default=5)
+    passes = parser.parse_args().passes
+    found: Found = {name: {} for name, _, _ in CASES}
+    for _ in range(passes):
+        for name, policy, options in CASES:
+            for workers in WORKERS:
+                measure(found[name].setdefault(str(workers), {}), policy, workers, options)
     print_table(found)
     path = ROOT / "bench" / "results" / f"{time.strftime('%Y-%m-%d')}-picks.json"
-    path.write_text(
-        json.dumps({"facts": facts.gather([]), "rounds": rounds, "picks": found}, indent=1) + "\n"
-    )
+    rest = {"passes": passes, "rounds": ROUNDS, "ns_by_workers_and_endpoints": found}
+    path.write_text(json.dumps({"facts": facts.gather([])} | rest, indent=1) + "\n")
     print(path.relative_to(ROOT))
 
 
-def measured(name: str, policy: Policy, options: dict[str, Any], rounds: int) -> dict[str, Any]:
-    ns: dict[str, dict[str, float]] = {}
-    for workers in WORKERS:
-        for endpoints in ENDPOINTS:
-            with scene(policy, endpoints, workers, **options) as engine:
-                ns.setdefault(str(workers), {})[str(endpoints)] = round(least_ns(engine, rounds), 1)
-    return {"policy": name, "ns_by_workers_and_endpoints": ns}
+def measure(least: dict[str, float], policy: Policy, workers: int, options: dict[str, Any]) -> None:
+    for endpoints in ENDPOINTS:
+        with scene(policy, endpoints, workers, **options) as engine:
+            ns = round(least_ns(engine), 1)
+        least[str(endpoints)] = min(ns, least.get(str(endpoints), ns))
 
 
-def least_ns(engine: Engine, rounds: int) -> float:
+def least_ns(engine: Engine) -> float:
     count = 100
     while trial.time_picks(engine, count) < ROUND_NS_MIN:
         count *= 2
-    return min(trial.time_picks(engine, count) for _ in range(rounds)) / count
+    return min(trial.time_picks(engine, count) for _ in range(ROUNDS)) / count
 
 
 @contextmanager
@@ -118,12 +122,12 @@ def snapshot(policy: Policy, weights: list[int], eligible: tuple[int, ...], boun
     return Snapshot(1, (), (pool,), tuple(lines))
 
 
-def print_table(found: list[dict[str, Any]]) -> None:
-    columns = [(workers, endpoints) for workers in WORKERS for endpoints in ENDPOINTS]
-    print("ns per pick".ljust(28) + "".join(f"{w}w {n}".rjust(9) for w, n in columns))
-    for line in found:
-        ns = line["ns_by_workers_and_endpoints"]
-        print(line["policy"].ljust(28) + "".join(f"{ns[str(w)][str(n)]:9.1f}" for w, n in columns))
+def print_table(found: Found) -> None:
+    columns = [(str(workers), str(endpoints)) for workers in WORKERS for endpoints in ENDPOINTS]
+    heads = [f"{workers}w {endpoints}" for workers, endpoints in columns]
+    print("ns per pick".ljust(28) + "".join(head.rjust(9) for head in heads))
+    for name, ns in found.items():
+        print(name.ljust(28) + "".join(f"{ns[workers][endpoints]:9.1f}" for workers, endpoints in columns))
 
 
 if __name__ == "__main__":

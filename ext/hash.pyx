@@ -10,7 +10,8 @@ Consequences
   A client's probes, one slot after the other, are always the same, and it goes to the first endpoint among
   them that can have it. So a client whose endpoint is eligible stays, whatever becomes of the others; those
   of an endpoint that went DOWN are spread over the rest by weight, and come back to it when it is UP.
-  Two workers, and two instances with the same key, send a client to the same endpoint.
+  Two workers send a client to the same endpoint, and so do two instances with the same key; but for the few
+  clients that no probe helped, whose endpoint depends on ids.
 
 Bounded load (Mirrokni, Thorup and Zadimoghaddam, 2018)
   An endpoint that has its share of the pool's sessions, times bound_percent, is passed by as one without room

@@ -146,7 +146,7 @@ cdef struct endpoint_t:
     text_t pool
     text_t address_text
     uint32_t present
-    uint32_t weight
+    uint32_t weight             # without the common divisor of its pool's eligible ones
     uint32_t sessions_max       # 0: no limit
     uint32_t eligible
     uint32_t unused

@@ -7,6 +7,7 @@ hot path need not doubt an index: every id in the table is in range and present.
 import os
 import re
 from array import array
+from math import gcd
 
 from libc.string cimport memcpy, memset
 
@@ -73,21 +74,19 @@ cdef class Compiler:
     cdef object ids             # array of uint32
     cdef bytearray ranges4, ranges6, hosts, text
     cdef dict texts, networks, tables
-    cdef set eligible
+    cdef dict divisors          # of the eligible endpoints' weights, by id; pools come before endpoints
 
     def __init__(self, snapshot):
         self.snapshot, self.ids = snapshot, array("I")
-        self.texts, self.networks, self.tables = {}, {}, {}
+        self.texts, self.networks, self.tables, self.divisors = {}, {}, {}, {}
         self.ranges4, self.ranges6, self.hosts, self.text = bytearray(), bytearray(), bytearray(), bytearray()
-        self.eligible = {number for pool in snapshot.pools if pool is not None for number in pool.eligible}
 
     cdef list parts(self):
         cdef header_t header
         listeners = b"".join([self.listener(line) for line in self.snapshot.listeners])
         pools = b"".join([self.pool(line) for line in self.snapshot.pools])
         endpoints = b"".join([
-            self.endpoint(line, number in self.eligible)
-            for number, line in enumerate(self.snapshot.endpoints)])
+            self.endpoint(line, number) for number, line in enumerate(self.snapshot.endpoints)])
         memset(&header, 0, sizeof(header))
         header.magic, header.layout = MAGIC, LAYOUT
         header.generation = self.snapshot.generation
@@ -177,7 +176,10 @@ cdef class Compiler:
             self.ids.extend(eligible)
             out.schedule_first, out.schedule_count = len(self.ids), len(line.schedule)
             self.ids.extend(line.schedule)
-            out.weight_sum = sum(max(self.snapshot.endpoints[number].weight, 1) for number in line.eligible)
+            weights = [max(self.snapshot.endpoints[number].weight, 1) for number in eligible]
+            divisor = gcd(*weights)
+            self.divisors.update(dict.fromkeys(eligible, divisor))
+            out.weight_sum = sum(weights) // divisor if weights else 0
             out.retry_budget_percent = line.retry_budget_percent
             out.queue_max, out.queue_timeout_ms = line.queue_max, line.queue_timeout_ms
             out.send_proxy = PROXY_VERSIONS[line.send_proxy.value] if line.send_proxy is not None else 0
@@ -218,14 +220,15 @@ cdef class Compiler:
         self.tables[key] = slots = maglev_slots(hash.members, hash.size) if slots is None else slots
         return slots
 
-    cdef bytes endpoint(self, line, bint eligible):
+    cdef bytes endpoint(self, line, number):
         cdef endpoint_t out
         memset(&out, 0, sizeof(out))
         if line is not None:
             out.present, out.name, out.pool = 1, self.put(line.name), self.put(line.pool)
             out.address_text = self.put(str(line.address))
-            out.weight, out.sessions_max = max(line.weight, 1), line.sessions_max
-            out.eligible = eligible
+            out.weight = max(line.weight, 1) // self.divisors.get(number, 1)
+            out.sessions_max = line.sessions_max
+            out.eligible = number in self.divisors
             put_place(&out.address, line.address)
         return (<char*>&out)[:sizeof(out)]
 
