@@ -23,8 +23,10 @@
     opening  what a client says first: a PROXY header, a ClientHello
     accept   new clients
     session  what an event or a deadline means in each state
+    turn     a batch of events, the ready list, what is due
     engine   the Python surface: Engine.serve() turns without the GIL
     trial    picks without sockets, for tests and benches
+    transitions, debug, audit    which state may follow which; the debug build, and what it checks
 
 Laws
     1  Try first, wait on EAGAIN; every socket is registered once, edge-triggered; an event carries slot and

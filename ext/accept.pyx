@@ -16,6 +16,7 @@ from lb._ext.options cimport set_option
 from lb._ext.slab cimport give_slot, take_slot
 from lb._ext.state cimport *
 from lb._ext.table cimport GATE_RATE, listener_t, table_t
+from lb._ext.transitions cimport become
 from lb._ext.watch cimport watch
 
 cdef enum:
@@ -156,7 +157,7 @@ cdef void begin(engine_t* e, session_t* s, int fd, uint32_t listener, const list
     e.listener_open[listener] += 1
     e.listeners[listener].sessions_total += 1
     if not watch(e, s, CLIENT):
-        s.state = OPENING
+        become(s, OPENING)
         cut(e, s, REASON_LB_ERROR)
         return
     open_session(e, s)

@@ -23,6 +23,7 @@ from lb._ext.queue cimport enqueue, leave_queue, somebody_waits
 from lb._ext.relay cimport go_on_relaying
 from lb._ext.state cimport *
 from lb._ext.table cimport endpoint_t, pool_t
+from lb._ext.transitions cimport become
 from lb._ext.watch cimport watch
 from lb._ext.wheel cimport set_deadline
 
@@ -50,7 +51,7 @@ cdef void connect_somewhere(engine_t* e, session_t* s) noexcept nogil:
             break
         if s.state == QUEUED:
             leave_queue(e, s)
-        s.state = CONNECTING
+        become(s, CONNECTING)
         hold(e, s, endpoint)
         if connect_to(e, s, pool, &e.table.endpoints[endpoint]):
             set_deadline(e, s, e.now_ms + pool.connect_timeout_ms)
@@ -229,7 +230,8 @@ cdef void on_connecting(engine_t* e, session_t* s, uint32_t events) noexcept nog
     cdef int error = 0
     cdef socklen_t size = sizeof(error)
     if events & (EPOLLERR | EPOLLHUP):
-        getsockopt(s.side[UPSTREAM].fd, SOL_SOCKET, SO_ERROR, &error, &size)
+        if getsockopt(s.side[UPSTREAM].fd, SOL_SOCKET, SO_ERROR, &error, &size) == -1:
+            error = errno
         if error:  # also a reset after the handshake: nothing was sent yet, so another may have it
             attempt_failed(e, s, failure_of(error))
             connect_somewhere(e, s)
@@ -240,7 +242,7 @@ cdef void on_connecting(engine_t* e, session_t* s, uint32_t events) noexcept nog
 
 cdef void connected(engine_t* e, session_t* s) noexcept nogil:
     cdef endpoint_cell_t* cell = &e.endpoints[s.endpoint]
-    s.state = RELAYING
+    become(s, RELAYING)
     s.results[s.attempts - 1] = CONNECTED
     s.connected_ns, s.active_ms = e.now_ns, e.now_ms
     cell.sessions_total += 1

@@ -11,6 +11,7 @@ Facts
 Rejected: forwarding a reset at once (it loses delivered bytes); FIN in its place (it hides truncation).
 """
 from lb._ext.board cimport *
+from lb._ext.debug cimport close_owned, count_down, count_down_long
 from lb._ext.gate cimport leave_source
 from lb._ext.linux cimport *
 from lb._ext.options cimport reset_at_close, silence_at_close
@@ -20,6 +21,7 @@ from lb._ext.record cimport note_addresses, put_record
 from lb._ext.slab cimport give_block, give_details, give_slot
 from lb._ext.state cimport *
 from lb._ext.table cimport REFUSE_BY_CLOSE, REFUSE_BY_SILENCE, listener_t
+from lb._ext.transitions cimport become
 from lb._ext.wheel cimport clear_deadline, set_deadline
 
 cdef enum:
@@ -33,13 +35,15 @@ cdef void pass_reset(engine_t* e, session_t* s, int source) noexcept nogil:
         s.reason, s.closer = REASON_CLIENT_RESET, BY_CLIENT
     else:
         s.reason, s.closer = REASON_ENDPOINT_RESET, BY_ENDPOINT
+    reset_at_close(s.side[source].fd)  # if it lives after all, it must not take what it got for complete
     start_linger(e, s, 1 - source, True)
 
 
 cdef void start_linger(engine_t* e, session_t* s, int side, bint reset) noexcept nogil:
     note_addresses(e, s)
     close_side(e, &s.side[1 - side])
-    s.state, s.linger_side, s.linger_reset = LINGERING, side, reset
+    become(s, LINGERING)
+    s.linger_side, s.linger_reset = side, reset
     s.linger_until_ms = e.now_ms + s.reset_linger_ms
     s.linger_wait_ms = LINGER_FIRST_MS
     linger(e, s)
@@ -111,30 +115,29 @@ cdef void end(engine_t* e, session_t* s, int reason, int closer) noexcept nogil:
     if s.details != NULL:
         give_details(e, s.details)
         s.details = NULL
-    e.listener_open[s.listener] -= 1
-    e.cell.sessions_open -= 1
+    count_down(&e.listener_open[s.listener])
+    count_down_long(&e.cell.sessions_open)
     e.room_made = True
     close_side(e, &s.side[UPSTREAM])
     close_side(e, &s.side[CLIENT])
     clear_deadline(e, s)
-    if s.ready:
-        s.state = FREE  # the ready list gives the slot back when it comes to it
-    else:
+    become(s, FREE)
+    if not s.ready:  # else the ready list gives the slot back when it comes to it
         give_slot(e, s)
 
 
 cdef void close_side(engine_t* e, side_t* here) noexcept nogil:
     drop_kept(e, here)
     if here.fd != -1:
-        close(here.fd)
+        close_owned(here.fd)
         here.fd = -1
-        e.descriptors_open -= 1
+        count_down(&e.descriptors_open)
 
 
 cdef void release(engine_t* e, session_t* s) noexcept nogil:
     if s.counted:
-        e.open[s.endpoint] -= 1
-        e.pools[s.pool].sessions_open -= 1
+        count_down(&e.open[s.endpoint])
+        count_down(&e.pools[s.pool].sessions_open)
         e.room_made = True
     s.counted = 0
 

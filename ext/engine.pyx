@@ -1,54 +1,39 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The Python surface of the data path: one Engine per worker.
-
-serve() waits in the engine's own epoll set and turns, without the GIL, until there is something for Python:
-the descriptor of the worker's loop stands in that set too. The other way round (the loop watches the engine's
-descriptor, and step() drains it) costs a second wait and Python's way in and out for every wake-up: 7 % of
-the CPU of a busy session; it is for whoever has a loop of his own. One timerfd in the set drives the wheel; it is
-edge-triggered, so nobody has to read it.
-"""
+"""The Python surface of the data path: one Engine per worker. What a turn does is in turn.pyx."""
 import os
 
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
-from lb._ext.accept cimport resume_paused, settle_tokens, welcome
+from lb._ext.accept cimport settle_tokens
+from lb._ext.audit cimport check_closed
 from lb._ext.board cimport (
     ENDPOINTS_MAX, FAILURES, LISTENERS_MAX, POOLS_MAX, REASON_SHUTDOWN, SOURCES_MAX,
     fast_bounds_us, map_board, observe, unmap_board,
 )
+from lb._ext.debug cimport close_owned
 from lb._ext.ending cimport cut
 from lb._ext.gate cimport return_token
 from lb._ext.linux cimport *
 from lb._ext.ring cimport map_ring, unmap_ring
-from lb._ext.session cimport go_on, on_deadline, on_event, serve_queues
-from lb._ext.slab cimport free_spares, give_slot
+from lb._ext.slab cimport free_spares
 from lb._ext.state cimport *
 from lb._ext.table cimport map_table, table_t, unmap_table
-from lb._ext.wheel cimport next_turn_ms, some_due, start_wheel, take_due, turn_wheel
+from lb._ext.turn cimport (
+    MARK_CALL, MARK_LISTENING, MARK_TIMER, TURN_FAILURES, TURN_MORE, read_clock, run_ready, serve, step,
+)
+from lb._ext.wheel cimport start_wheel
 
 from lb._ext.board import FAILURE_NAMES, REASON_NAMES
 
 cdef enum:
-    STEP_NS_MAX = 1000000       # of step(): control messages wait no longer
-    FEW_EVENTS = 4              # after so few, nothing more is likely: back to the loop at once
-    FULL_BATCHES_MAX = 1024     # 65536 events: then deadlines are met in a flood too
     SCAN_MAX = 4096             # slots looked at per close_some()
     CUTS_MAX = 256              # sessions cut per close_some()
-    MARK_LISTENING = 0xFFFFFFFF  # in the upper half of an event's data, where sessions have a generation
-    MARK_TIMER = 0xFFFFFFFE
-    MARK_CALL = 0xFFFFFFFD
-
-cdef uint64_t NEVER = <uint64_t>-1
-
-cdef enum:
-    STEP_MORE = 1
-    STEP_FAILURES = 2
 
 # What serve() and step() report.
-MORE = STEP_MORE  # call again soon, without waiting for an event
-FAILURES_SEEN = STEP_FAILURES  # take_failures() has something
+MORE = TURN_MORE  # call again soon, without waiting for an event
+FAILURES_SEEN = TURN_FAILURES  # take_failures() has something
 
 
 cdef class Engine:
@@ -114,9 +99,12 @@ cdef class Engine:
                     forget_listening(e, &e.listenings[index])
             cut_all(e)
             free_spares(e)
-            close(e.timer_fd)
-            close(e.epfd)
+            check_closed(e)
+            close_owned(e.epfd)
             e.epfd = -1
+        if e.timer_fd != -1:
+            close_owned(e.timer_fd)
+            e.timer_fd = -1
         if e.slots != NULL and e.slots != <session_t*>MAP_FAILED:
             munmap(e.slots, e.slots_max * sizeof(session_t))
         e.slots = NULL
@@ -299,11 +287,6 @@ cdef class Engine:
 
 # ---- Lifecycle --------------------------------------------------------------------------------------
 
-cdef void read_clock(engine_t* e) noexcept nogil:
-    e.now_ns = clock_ns(CLOCK_MONOTONIC)
-    e.now_ms = e.now_ns // 1000000
-
-
 cdef int check_open(engine_t* e) except -1:
     if e.epfd == -1:
         raise ValueError("the engine is closed")
@@ -334,9 +317,11 @@ cdef void forget_listening(engine_t* e, listening_t* here) noexcept nogil:
     else:
         epoll_ctl(e.epfd, EPOLL_CTL_DEL, here.fd, NULL)
     return_token(e, here)
-    close(here.fd)
+    close_owned(here.fd)
     here.fd, here.paused = -1, 0
 
+
+# ---- Cutting ----------------------------------------------------------------------------------------
 
 cdef void cut_all(engine_t* e) noexcept nogil:
     cdef int64_t start = 0
@@ -344,135 +329,6 @@ cdef void cut_all(engine_t* e) noexcept nogil:
     while start >= 0:
         start = close_some(e, -1, -1, REASON_SHUTDOWN, <uint32_t>start)
     run_ready(e)
-
-
-# ---- Turns ------------------------------------------------------------------------------------------
-
-cdef int serve(engine_t* e, int for_ms) noexcept nogil:
-    cdef uint64_t until_ms
-    cdef int count, found = left_over(e)
-    read_clock(e)
-    until_ms = e.now_ms + max(for_ms, 0)
-    e.called = 0
-    while True:
-        count = turn(e, 0 if found & STEP_MORE or e.now_ms >= until_ms else <int>(until_ms - e.now_ms))
-        found = left_over(e)
-        if (count == -1 or e.called or e.now_ms >= until_ms
-                or (found & STEP_FAILURES and not e.failures_told)):
-            e.failures_told = (found & STEP_FAILURES) != 0
-            return found
-
-
-cdef int step(engine_t* e) noexcept nogil:
-    cdef uint64_t until_ns
-    cdef int count
-    read_clock(e)
-    until_ns = e.now_ns + STEP_NS_MAX
-    while True:
-        count = turn(e, 0)
-        if count < FEW_EVENTS:
-            break
-        read_clock(e)
-        if e.now_ns >= until_ns:
-            break
-    return left_over(e)
-
-
-cdef int turn(engine_t* e, int wait_ms) noexcept nogil:
-    """One batch of events, and what is due. Returns how many events there were; -1: a signal came."""
-    cdef int i, count
-    count = epoll_wait(e.epfd, e.events, EVENTS_MAX, wait_ms)
-    read_clock(e)
-    e.cell.steps_total += 1
-    e.moved_until = e.moved_bytes + STEP_BYTES
-    for i in range(count):
-        dispatch(e, e.events[i].data.u64, e.events[i].events)
-    run_ready(e)
-    if count < EVENTS_MAX or e.full_batches == FULL_BATCHES_MAX:
-        e.full_batches = 0
-        run_due(e)
-    else:  # a deadline is judged after the events that came before it
-        e.full_batches += 1
-    if e.queued_count and (e.room_made or e.now_ms >= e.queues_due_ms):
-        serve_queues(e)
-    if e.paused_count and (e.room_made or e.now_ms >= e.resume_ms):
-        resume_paused(e)
-    e.room_made = False
-    arm_timer(e)
-    return count
-
-
-cdef int left_over(const engine_t* e) noexcept nogil:
-    return ((STEP_MORE if e.ready_first != NONE or some_due(e) else 0)
-            | (STEP_FAILURES if e.failed_count else 0))
-
-
-cdef void dispatch(engine_t* e, uint64_t data, uint32_t events) noexcept nogil:
-    cdef uint32_t mark = data >> 32
-    cdef uint32_t low = <uint32_t>data
-    cdef session_t* s
-    if mark == MARK_LISTENING:
-        if e.listenings[low].fd != -1 and not e.listenings[low].paused:
-            welcome(e, &e.listenings[low])
-            if events & EPOLLHUP:  # it was shut down, and would be reported for ever; unlisten() follows
-                epoll_ctl(e.epfd, EPOLL_CTL_DEL, e.listenings[low].fd, NULL)
-    elif mark == MARK_TIMER:
-        e.wheel.armed_ms = NEVER
-    elif mark == MARK_CALL:
-        e.called = 1
-    else:
-        s = &e.slots[low >> 1]
-        if s.generation == mark:  # else it is meant for a former user of the slot
-            on_event(e, s, low & 1, events)
-
-
-cdef void run_ready(engine_t* e) noexcept nogil:
-    """Each session on the list gets one turn; one that is stopped again waits for the next round."""
-    cdef uint32_t last = e.ready_last
-    cdef uint32_t index = NONE
-    cdef session_t* s
-    e.moved_until = e.moved_bytes + STEP_BYTES
-    while index != last and e.moved_bytes < e.moved_until:
-        index = e.ready_first
-        s = &e.slots[index]
-        e.ready_first = s.next_ready
-        if e.ready_first == NONE:
-            e.ready_last = NONE
-        s.ready, s.next_ready = 0, NONE
-        if s.state == FREE:
-            give_slot(e, s)
-        else:
-            go_on(e, s)
-
-
-cdef void run_due(engine_t* e) noexcept nogil:
-    cdef session_t* s
-    cdef int _
-    turn_wheel(e, e.now_ms)
-    for _ in range(EXPIRIES_MAX):
-        s = take_due(e)
-        if s == NULL:
-            return
-        on_deadline(e, s)
-
-
-cdef void arm_timer(engine_t* e) noexcept nogil:
-    """Sets the timer if something is due before it would fire; one that fires early does no harm."""
-    cdef itimerspec when
-    cdef uint64_t at_ms = next_turn_ms(e)
-    if e.paused_count:
-        at_ms = min(at_ms, e.resume_ms)
-    if e.queued_count:
-        at_ms = min(at_ms, e.queues_due_ms)
-    if at_ms >= e.wheel.armed_ms:
-        return
-    e.wheel.armed_ms = at_ms
-    memset(&when, 0, sizeof(when))
-    when.it_value.tv_sec = at_ms // 1000
-    when.it_value.tv_nsec = (at_ms % 1000) * 1000000
-    if at_ms == 0:
-        when.it_value.tv_nsec = 1
-    timerfd_settime(e.timer_fd, TFD_TIMER_ABSTIME, &when, NULL)
 
 
 cdef int64_t close_some(engine_t* e, int64_t endpoint, int64_t listener, int reason,

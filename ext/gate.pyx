@@ -26,6 +26,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from lb._ext.board cimport *
+from lb._ext.debug cimport bug_on
 from lb._ext.linux cimport *
 from lb._ext.siphash cimport siphash
 from lb._ext.state cimport *
@@ -251,6 +252,7 @@ cdef bint enter_source(engine_t* e, session_t* s, uint64_t key) noexcept nogil:
 
 
 cdef void leave_source(engine_t* e, session_t* s) noexcept nogil:
+    bug_on(e.sources[s.source].open == 0, "a source is left more often than entered")
     store_release(&e.sources[s.source].open, e.sources[s.source].open - 1)
     s.source = NONE
 

@@ -20,6 +20,7 @@ cdef extern from "errno.h" nogil:
         EADDRNOTAVAIL
         EAFNOSUPPORT
         EAGAIN
+        EBADF
         ECONNABORTED
         ECONNREFUSED
         ECONNRESET

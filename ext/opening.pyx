@@ -5,11 +5,12 @@ from lb._ext.ending cimport refuse
 from lb._ext.gate cimport admit
 from lb._ext.state cimport *
 from lb._ext.table cimport listener_t
+from lb._ext.transitions cimport become
 
 
 cdef void open_session(engine_t* e, session_t* s) noexcept nogil:
     cdef const listener_t* line = &e.table.listeners[s.listener]
-    s.state = OPENING
+    become(s, OPENING)
     s.opens = line.opens
     go_to_pool(e, s, line)
 

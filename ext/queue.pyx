@@ -21,9 +21,11 @@ Rejected: handing room over to the worker whose turn it is (a message between wo
 not answer would keep it); a queue per endpoint (a session would wait for one while another has room).
 """
 from lb._ext.board cimport *
+from lb._ext.debug cimport count_down
 from lb._ext.linux cimport fetch_and_count, load_acquire, store_release
 from lb._ext.state cimport *
 from lb._ext.table cimport pool_t
+from lb._ext.transitions cimport become
 from lb._ext.wheel cimport set_deadline
 
 cdef uint64_t NEVER = <uint64_t>-1
@@ -66,7 +68,7 @@ cdef bint enqueue(engine_t* e, session_t* s, const pool_t* pool) noexcept nogil:
     e.queued_count += 1
     store_release(&cell.queue_seen_ns, e.now_ns)
     show_head(e, s.pool)
-    s.state = QUEUED
+    become(s, QUEUED)
     s.queued_ns = e.now_ns - s.queued_ns
     set_deadline(e, s, e.now_ms + max(<uint64_t>pool.queue_timeout_ms, waited_ms) - waited_ms)
     return True
@@ -98,10 +100,10 @@ cdef void leave_queue(engine_t* e, session_t* s) noexcept nogil:
     if e.queue_fresh[s.pool] == s.index:
         e.queue_fresh[s.pool] = s.queue_next
     s.queue_prev = s.queue_next = NONE
-    e.pools[s.pool].queued -= 1
-    e.queued_count -= 1
+    count_down(&e.pools[s.pool].queued)
+    count_down(&e.queued_count)
     show_head(e, s.pool)
-    s.state = CONNECTING
+    become(s, CONNECTING)
     s.queued_ns = e.now_ns - s.queued_ns
 
 

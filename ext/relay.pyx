@@ -16,6 +16,7 @@ Facts
 """
 from lb._ext.board cimport *
 from lb._ext.cost cimport first_byte_took, weighs_costs
+from lb._ext.debug cimport bug_on
 from lb._ext.ending cimport cut, end, pass_reset, release, sooner, start_linger
 from lb._ext.linux cimport *
 from lb._ext.pump cimport *
@@ -114,11 +115,11 @@ cdef bint salvage(engine_t* e, session_t* s, int broken) noexcept nogil:
     """A side was reset while we sent to it. What it sent before goes to the other side, then the reset."""
     cdef side_t* here = &s.side[broken]
     drop_kept(e, here)
-    if s.side[1 - broken].flags & BROKEN:
-        end(e, s, REASON_CLIENT_RESET if broken == UPSTREAM else REASON_ENDPOINT_RESET,
-            BY_CLIENT if broken == UPSTREAM else BY_ENDPOINT)  # the other was first
+    here.flags |= BROKEN | FAILED | READABLE
+    if s.side[1 - broken].flags & BROKEN:  # the other was first
+        pass_reset(e, s, 1 - broken)
         return False
-    here.flags |= BROKEN | READABLE
+    sooner(e, s, e.now_ms + s.reset_linger_ms)  # a reader that stopped is not awaited
     if s.side[1 - broken].flags & SHUT:
         pass_reset(e, s, broken)
         return False
@@ -128,6 +129,7 @@ cdef bint salvage(engine_t* e, session_t* s, int broken) noexcept nogil:
 cdef void make_ready(engine_t* e, session_t* s) noexcept nogil:
     if s.ready:
         return
+    bug_on(s.state != RELAYING, "a session that does not relay is made ready")
     s.ready, s.next_ready = 1, NONE
     if e.ready_last == NONE:
         e.ready_first = s.index

@@ -6,6 +6,7 @@ Spare ones are kept for the next that needs one, up to a bound: a flood leaves l
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+from lb._ext.debug cimport DEBUG, bug_on, close_owned, count_down, is_poisoned, poison
 from lb._ext.linux cimport *
 from lb._ext.state cimport *
 
@@ -22,6 +23,7 @@ cdef session_t* take_slot(engine_t* e) noexcept nogil:
     if index != NONE:
         s = &e.slots[index]
         e.slots_free = s.next_ready
+        bug_on(not is_poisoned(s.side, sizeof(s.side)), "a slot was written to after its session")
     elif e.slots_high < e.slots_max:
         index = e.slots_high
         e.slots_high += 1
@@ -38,17 +40,24 @@ cdef session_t* take_slot(engine_t* e) noexcept nogil:
 
 
 cdef void give_slot(engine_t* e, session_t* s) noexcept nogil:
-    s.state = FREE
-    s.generation = (s.generation + 1) & 0x7FFFFFFF  # the upper half marks what is no session
+    cdef uint32_t index = s.index
+    cdef uint32_t generation = s.generation
+    bug_on(s.state != FREE or s.ready, "a slot is given back that is in use")
+    bug_on(s.wheel_place != NONE, "a slot is given back twice, or with its deadline")
+    if DEBUG:
+        poison(s, sizeof(session_t))
+        s.index, s.state, s.ready = index, FREE, 0
+    s.generation = (generation + 1) & 0x7FFFFFFF  # the upper half marks what is no session
     s.next_ready = e.slots_free
-    e.slots_free = s.index
-    e.slots_used -= 1
+    e.slots_free = index
+    count_down(&e.slots_used)
 
 
 cdef block_t* take_block(engine_t* e) noexcept nogil:
     cdef block_t* block = e.blocks_free
     if block != NULL:
         e.blocks_free = block.next
+        bug_on(not is_poisoned(block.data, BLOCK_BYTES), "a block was written to after it was given back")
     else:
         block = <block_t*>malloc(sizeof(block_t))
         if block == NULL:
@@ -59,7 +68,13 @@ cdef block_t* take_block(engine_t* e) noexcept nogil:
 
 
 cdef void give_block(engine_t* e, block_t* block) noexcept nogil:
-    e.blocks_used -= 1
+    cdef block_t* spare = e.blocks_free
+    if DEBUG:
+        while spare != NULL:
+            bug_on(spare == block, "a block is given back twice")
+            spare = spare.next
+    count_down(&e.blocks_used)
+    poison(block.data, BLOCK_BYTES)
     if e.blocks_made - e.blocks_used > SPARE_BLOCKS_MAX:
         free(block)
         e.blocks_made -= 1
@@ -90,7 +105,12 @@ cdef pipe_t* take_pipe(engine_t* e) noexcept nogil:
 
 
 cdef void give_pipe(engine_t* e, pipe_t* pipe) noexcept nogil:
-    e.pipes_used -= 1
+    cdef pipe_t* spare = e.pipes_free
+    if DEBUG:
+        while spare != NULL:
+            bug_on(spare == pipe, "a pipe is given back twice")
+            spare = spare.next
+    count_down(&e.pipes_used)
     if pipe.size or e.pipes_made - e.pipes_used > SPARE_PIPES_MAX:
         close_pipe(e, pipe)
         return
@@ -98,8 +118,8 @@ cdef void give_pipe(engine_t* e, pipe_t* pipe) noexcept nogil:
 
 
 cdef void close_pipe(engine_t* e, pipe_t* pipe) noexcept nogil:
-    close(pipe.out)
-    close(pipe.into)
+    close_owned(pipe.out)
+    close_owned(pipe.into)
     free(pipe)
     e.pipes_made -= 1
 
@@ -108,6 +128,7 @@ cdef details_t* take_details(engine_t* e) noexcept nogil:
     cdef details_t* details = e.details_free
     if details != NULL:
         e.details_free = details.next
+        bug_on(not is_poisoned(details.name, NAME_BYTES_MAX), "details were written to after their session")
     else:
         details = <details_t*>malloc(sizeof(details_t))
         if details == NULL:
@@ -119,7 +140,13 @@ cdef details_t* take_details(engine_t* e) noexcept nogil:
 
 
 cdef void give_details(engine_t* e, details_t* details) noexcept nogil:
-    e.details_used -= 1
+    cdef details_t* spare = e.details_free
+    if DEBUG:
+        while spare != NULL:
+            bug_on(spare == details, "details are given back twice")
+            spare = spare.next
+    count_down(&e.details_used)
+    poison(details, sizeof(details_t))
     if e.details_made - e.details_used > SPARE_DETAILS_MAX:
         free(details)
         e.details_made -= 1

@@ -10,6 +10,7 @@ session (a descriptor and two system calls).
 """
 from libc.stdlib cimport calloc, free
 
+from lb._ext.debug cimport bug_on, count_down
 from lb._ext.linux cimport highest_bit, lowest_bit
 from lb._ext.state cimport *
 
@@ -52,7 +53,12 @@ cdef void clear_deadline(engine_t* e, session_t* s) noexcept nogil:
     cdef uint32_t place = s.wheel_place
     if place == NONE:
         return
-    e.deadlines_set -= 1
+    count_down(&e.deadlines_set)
+    bug_on(place > WHEEL_DUE, "a deadline is in no list of the wheel")
+    bug_on((e.wheel.heads[place] if s.wheel_prev == NONE else e.slots[s.wheel_prev].wheel_next) != s.index,
+           "a deadline is in another list than it says")
+    bug_on(s.wheel_next != NONE and e.slots[s.wheel_next].wheel_prev != s.index,
+           "a deadline has another neighbour")
     if s.wheel_prev != NONE:
         e.slots[s.wheel_prev].wheel_next = s.wheel_next
     else:
@@ -108,7 +114,7 @@ cdef void put_back(engine_t* e, uint32_t first) noexcept nogil:
         s = &e.slots[first]
         first = s.wheel_next
         s.wheel_place = NONE
-        e.deadlines_set -= 1
+        count_down(&e.deadlines_set)
         set_deadline(e, s, s.deadline_ms)
 
 
@@ -120,6 +126,7 @@ cdef session_t* take_due(engine_t* e) noexcept nogil:
     cdef uint32_t first = e.wheel.heads[WHEEL_DUE]
     if first == NONE:
         return NULL
+    bug_on(e.slots[first].deadline_ms > e.wheel.now_ms, "a deadline is met too early")
     clear_deadline(e, &e.slots[first])
     return &e.slots[first]
 
