@@ -143,13 +143,15 @@ class Worker:
         if self._draining:
             close_all(fds)
             return
-        self._engine.listen(message["socket"], message["listener"], fds[0])
-        self._tell({"type": "listening", "socket": message["socket"]})
+        for number, listener, fd in zip(message["sockets"], message["listeners"], fds, strict=True):
+            self._engine.listen(number, listener, fd)
+        self._tell({"type": "listening", "sockets": message["sockets"], "first": message["sockets"][0]})
 
     def _do_unlisten(self, message: Message, fds: list[int]) -> None:
         assert self._engine is not None
-        self._engine.unlisten(message["socket"])
-        self._tell({"type": "unlistened", "socket": message["socket"]})
+        for number in message["sockets"]:
+            self._engine.unlisten(number)
+        self._tell({"type": "unlistened", "sockets": message["sockets"]})
 
     def _do_close(self, message: Message, fds: list[int]) -> None:
         self._close_from(0, message.get("endpoint", -1), message.get("listener", -1), message["reason"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 PORT_MAX = 65535
@@ -59,3 +60,21 @@ class UnixAddress:
 
 
 SocketAddress = Address | UnixAddress
+
+
+def spans(addresses: Iterable[SocketAddress]) -> list[str]:
+    """Each in a text, in their order; but successive ports of one host are told as `HOST:FIRST-LAST`."""
+    runs: list[list[SocketAddress]] = []
+    for address in addresses:
+        if runs and follows(runs[-1][-1], address):
+            runs[-1].append(address)
+        else:
+            runs.append([address])
+    texts = [(str(run[0]), str(run[-1]).rpartition(":")[2]) for run in runs]
+    return [
+        f"{first}-{last}" if len(run) > 1 else first for run, (first, last) in zip(runs, texts, strict=True)
+    ]
+
+
+def follows(one: SocketAddress, other: SocketAddress) -> bool:
+    return isinstance(one, Address) and other == Address(one.host, one.port + 1)

@@ -23,7 +23,7 @@ from typing import Any
 Message = dict[str, Any]
 
 MESSAGE_BYTES_MAX = 64 * 1024  # fits the kernel's default buffer of a unix socket (208 KiB) three times
-FDS_PER_MESSAGE_MAX = 64  # the kernel's own bound is 253 (SCM_MAX_FD)
+FDS_PER_MESSAGE_MAX = 250  # the kernel's own bound is 253 (SCM_MAX_FD)
 QUEUE_MESSAGES_MAX = 256
 MESSAGES_PER_CALL_MAX = 256  # a chatty peer gets its next turn after the loop served everyone else
 

@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lb.core.commands import CloseSessions
-from lb.model.address import SocketAddress
+from lb.model.address import Address, SocketAddress, UnixAddress, spans
 from lb.model.listener import Listener
 from lb.model.record import Record
 from lb.model.snapshot import Snapshot
-from lb.shell.binding import Binder, Bound, Standing
+from lb.shell.binding import Binder, Bound, Group, Standing
 from lb.shell.control import Message
 from lb.shell.lending import lend
 from lb.shell.worker_lives import Board, CrewError, Ring, WorkerLives, WorkerSettings
@@ -96,6 +96,7 @@ class Crew:
         )
         self._binder = Binder(count, self._group_ended)
         self._loans: dict[int, int] = {}
+        self._ended: list[tuple[Standing, int]] = []
         self._published: Published | None = None
         self._publishing = asyncio.Lock()
 
@@ -169,8 +170,8 @@ class Crew:
         """Hand the sockets to the workers. They know the listeners' ids by a snapshot published before."""
         made = self._binder.take(bound, listener_ids)
         await self._all_answered(self._deal())
-        for standing in made:
-            self._emit("listener_opened", listener=standing.listener, address=str(standing.group.address))
+        for listener, groups in by_listener(made).items():
+            self._emit("listener_opened", listener=listener, address=told(groups))
 
     async def close_absent(self, listeners: Sequence[Listener]) -> None:
         """Groups that none of these wants are emptied and ended, in the background."""
@@ -195,6 +196,7 @@ class Crew:
         at_work = [(slot, slot.process) for slot in self._slots if slot.process and slot.introduced]
         self._lives.retire()
         await self._binder.end_all(min(deadline_s, EMPTY_AT_DRAIN_S_MAX))
+        self._settle_ended()
         left_s = max(ends_at - time.monotonic(), 0)
         message = {"type": "drain", "deadline_s": left_s}
         asked = [(slot, process.ask(message, answer="drained")) for slot, process in at_work]
@@ -210,6 +212,7 @@ class Crew:
                 slot.process.tell({"type": "stop"})
         await self._lives.all_ended(STOP_S_MAX)
         self._binder.close()
+        self._settle_ended()
         if self._published:
             os.close(self._published.fd)
             self._published = None
@@ -239,22 +242,24 @@ class Crew:
         return asked
 
     def _group_ended(self, standing: Standing, lost: int) -> None:
+        """A range of ports ends in one turn of the loop: workers are told once, and so is the operator."""
+        if not self._ended:
+            asyncio.get_running_loop().call_soon(self._settle_ended)
+        self._ended.append((standing, lost))
+
+    def _settle_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        if not ended:
+            return
         self._deal()
-        self._emit(
-            "listener_closed",
-            "warning" if lost else "info",
-            listener=standing.listener,
-            address=str(standing.group.address),
-            connections_lost=lost,
-        )
-        if standing.group.left_behind:
-            self._emit(
-                "socket_file_left",
-                "warning",
-                listener=standing.listener,
-                address=str(standing.group.address),
-                error=standing.group.left_behind,
-            )
+        for listener, groups in by_listener([standing for standing, _ in ended]).items():
+            lost = sum(lost for standing, lost in ended if standing.listener == listener)
+            facts = {"listener": listener, "address": told(groups), "connections_lost": lost}
+            self._emit("listener_closed", "warning" if lost else "info", **facts)
+        for standing, _ in ended:
+            if error := standing.group.left_behind:
+                facts = {"listener": standing.listener, "address": str(standing.group.address)}
+                self._emit("socket_file_left", "warning", **facts, error=error)
 
     async def _all_answered(self, asked: Sequence[Asked]) -> None:
         """A worker that does not answer in time is killed; its life goes on from there."""
@@ -271,3 +276,16 @@ class Crew:
 
     def _emit(self, event: str, level: str = "info", **facts: Any) -> None:
         self._on_event(Record(event, level, facts))
+
+
+def by_listener(standing: Sequence[Standing]) -> dict[str, list[Group]]:
+    found: dict[str, list[Group]] = {}
+    for one in standing:
+        found.setdefault(one.listener, []).append(one.group)
+    return found
+
+
+def told(groups: Sequence[Group]) -> str:
+    addresses = [group.address for group in groups]
+    ports = sorted(address for address in addresses if isinstance(address, Address))
+    return ", ".join([*spans(ports), *(str(path) for path in addresses if isinstance(path, UnixAddress))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lb import __version__
+from lb.model.address import spans
 from lb.model.listener import Listener
 from lb.shell.observed import EndpointView, Json, Observed, WorkerView
 
@@ -36,7 +37,7 @@ def listener(observed: Observed, each: Listener) -> Json:
     counts = observed.board.listener(observed.listener_ids[each.name])
     return {
         "name": each.name,
-        "binds": [str(bind) for bind in each.binds],
+        "binds": spans(each.binds),
         "pool": each.pool,
         "sessions_open": counts.sessions_open,
         "sessions_total": counts.sessions_total,

@@ -35,7 +35,7 @@ ANSWERS = {
     "started": ("started", None),
     "published": ("published", "generation"),
     "refused": ("published", "generation"),
-    "listening": ("listening", "socket"),
+    "listening": ("listening", "first"),
     "drained": ("drained", None),
 }
 

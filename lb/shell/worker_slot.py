@@ -6,13 +6,14 @@ every message that the others get, whether or not it serves yet, so that none is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import NamedTuple
 
 from lb.shell.backoff import Backoff
-from lb.shell.control import Message
+from lb.shell.control import FDS_PER_MESSAGE_MAX, Message
 from lb.shell.sockets import ListeningSocket
 from lb.shell.worker_process import Answer, WorkerProcess
 
@@ -90,23 +91,36 @@ class WorkerSlot:
         return [Asked(self.process, self.process.ask(message, [fd], answer="published", number=generation))]
 
     def hold(self, wanted: Mapping[int, Wanted]) -> list[Asked]:
-        """Hand over what it has not and take back what it should not have; by socket number."""
+        """Hand over what it has not and take back what it should not have; by socket number.
+
+        Many in one message: a range of ports must not fill the channel of a worker that is to serve it.
+        """
         if self.process is None or not self.introduced:
             return []
-        for number in self.held.keys() - wanted.keys():
-            self.process.tell({"type": "unlisten", "socket": number})
-            del self.held[number]
+        for some in batches(self.held.keys() - wanted.keys()):
+            self.process.tell({"type": "unlisten", "sockets": some})
+        self.held = {number: held for number, held in self.held.items() if number in wanted}
         asked = []
-        for number, (member, listener_id) in wanted.items():
-            held = self.held.get(number)
-            if held is None or held.listener_id != listener_id:
-                message = {"type": "listen", "listener": listener_id, "socket": number}
-                fds = [member.sock.fileno()]
-                answer = self.process.ask(message, fds, answer="listening", number=number)
-                self.held[number] = Held(listener_id, answer)
-                asked.append(Asked(self.process, answer))
+        for some in batches(number for number, one in wanted.items() if not self._has(number, one)):
+            listeners = [wanted[number].listener_id for number in some]
+            message = {"type": "listen", "sockets": some, "listeners": listeners}
+            fds = [wanted[number].member.sock.fileno() for number in some]
+            answer = self.process.ask(message, fds, answer="listening", number=some[0])
+            self.held |= {number: Held(wanted[number].listener_id, answer) for number in some}
+            asked.append(Asked(self.process, answer))
         return asked
+
+    def _has(self, number: int, wanted: Wanted) -> bool:
+        held = self.held.get(number)
+        return held is not None and held.listener_id == wanted.listener_id
 
     def accepts_from(self, number: int) -> bool:
         held = self.held.get(number)
         return self.state is State.SERVING and held is not None and held.acknowledged
+
+
+def batches(numbers: Iterable[int]) -> Iterator[list[int]]:
+    """As many as there may be descriptors in a message."""
+    left = iter(numbers)
+    while some := list(islice(left, FDS_PER_MESSAGE_MAX)):
+        yield some

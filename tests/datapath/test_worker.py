@@ -101,8 +101,8 @@ def test_worker_that_unlistens_accepts_no_more_and_keeps_its_sessions(scene: Sce
     worker = workers()
     address = worker.serve(snapshot_of([endpoint.address]))
     client, server = workers.session(address, endpoint)
-    worker.tell({"type": "unlisten", "socket": 7})
-    assert worker.answer("unlistened")["socket"] == 7
+    worker.tell({"type": "unlisten", "sockets": [7]})
+    assert worker.answer("unlistened")["sockets"] == [7]
     assert is_closed(address), "nobody else holds the listening socket"
     client.sendall(b"on")
     assert read_exactly(server, 2) == b"on"
@@ -110,8 +110,8 @@ def test_worker_that_unlistens_accepts_no_more_and_keeps_its_sessions(scene: Sce
 
 def test_worker_told_to_unlisten_what_it_never_had_answers_all_the_same(workers: Workers) -> None:
     worker = workers().start()
-    worker.tell({"type": "unlisten", "socket": 99})
-    assert worker.answer("unlistened")["socket"] == 99
+    worker.tell({"type": "unlisten", "sockets": [99]})
+    assert worker.answer("unlistened")["sockets"] == [99]
 
 
 def test_worker_told_to_close_an_endpoint_cuts_its_sessions_and_no_others(
@@ -256,7 +256,7 @@ def test_worker_ignores_signals_meant_for_the_group(workers: Workers, number: in
     worker.answer("started")
     worker.process.send_signal(number)
     throughout(worker.runs, for_s=0.15, reason="it goes on")
-    worker.tell({"type": "unlisten", "socket": 1})
+    worker.tell({"type": "unlisten", "sockets": [1]})
     worker.answer("unlistened")
 
 
@@ -323,7 +323,7 @@ def test_worker_told_to_drain_ends_with_its_last_session(scene: Scene, workers: 
     address = worker.serve(snapshot_of([endpoint.address]))
     client, server = workers.session(address, endpoint)
     worker.tell({"type": "drain", "deadline_s": 30.0})
-    worker.tell({"type": "unlisten", "socket": 7})
+    worker.tell({"type": "unlisten", "sockets": [7]})
     worker.answer("unlistened")  # orders are followed in turn
     assert is_closed(address)
     client.sendall(b"still")

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lb.model.address import Address
+from lb.model.address import Address, SocketAddress
 from lb.model.listener import Listener
 from lb.model.record import Record
 from lb.model.snapshot import Snapshot
@@ -91,14 +91,15 @@ class FakeCrew(Crew):
             ring.close()
 
 
-async def ask(address: Address) -> Served:
+async def ask(address: SocketAddress) -> Served:
     """Connect, and be told who serves. Raises OSError; TimeoutError when nobody does."""
     async with asyncio.timeout(ANSWER_S_MAX):
         loop = asyncio.get_running_loop()
-        session = socket.socket(socket.AF_INET6 if address.is_ipv6 else socket.AF_INET)
+        session = socket.socket(family_of(address))
         session.setblocking(False)
         try:
-            await loop.sock_connect(session, (address.host, address.port))
+            where = (address.host, address.port) if isinstance(address, Address) else address.path
+            await loop.sock_connect(session, where)
             line = await loop.sock_recv(session, 100)
         except BaseException:
             session.close()
@@ -110,7 +111,13 @@ async def ask(address: Address) -> Served:
         return Served(worker, pid, listener, generation, sockets, session)
 
 
-async def ask_many(address: Address, count: int = 40) -> list[Served]:
+def family_of(address: SocketAddress) -> socket.AddressFamily:
+    if not isinstance(address, Address):
+        return socket.AF_UNIX
+    return socket.AF_INET6 if address.is_ipv6 else socket.AF_INET
+
+
+async def ask_many(address: SocketAddress, count: int = 40) -> list[Served]:
     """One after the other, each session closed at once. With two workers, that one of them gets none of 40
     by chance is one in 10^12."""
     served = []

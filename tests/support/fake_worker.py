@@ -71,16 +71,17 @@ class FakeWorker:
         self._tell({"type": "published", "generation": generation})
 
     def _do_listen(self, message: Message, fds: list[int]) -> None:
-        number = message["socket"]
-        self._forget(number)
-        sock = socket.socket(fileno=fds[0])
-        self._listening[number] = sock
-        self._loop.add_reader(sock, self._accept, sock, message["listener"])
-        self._tell({"type": "listening", "socket": number})
+        for number, listener, fd in zip(message["sockets"], message["listeners"], fds, strict=True):
+            self._forget(number)
+            sock = socket.socket(fileno=fd)
+            self._listening[number] = sock
+            self._loop.add_reader(sock, self._accept, sock, listener)
+        self._tell({"type": "listening", "first": message["sockets"][0]})
 
     def _do_unlisten(self, message: Message, fds: list[int]) -> None:
-        self._forget(message["socket"])
-        self._tell({"type": "unlistened", "socket": message["socket"]})
+        for number in message["sockets"]:
+            self._forget(number)
+        self._tell({"type": "unlistened", "sockets": message["sockets"]})
 
     def _do_close(self, message: Message, fds: list[int]) -> None:
         """Told back, so that a test sees that it came."""

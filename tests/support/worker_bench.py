@@ -67,8 +67,8 @@ class WorkerBench:
             listening.setblocking(False)
             for level, name in OPTIONS:
                 listening.setsockopt(level, name, 1)
-            self.tell({"type": "listen", "listener": 0, "socket": number}, listening.fileno())
-            assert self.answer("listening")["socket"] == number
+            self.tell({"type": "listen", "listeners": [0], "sockets": [number]}, listening.fileno())
+            assert self.answer("listening")["sockets"] == [number]
             host, port = listening.getsockname()
             return host, port
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lb.model.address import PORT_MAX, Address
+from lb.model.address import PORT_MAX, Address, UnixAddress, spans
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,18 @@ def test_text_of_an_address_is_read_back_as_it_was(
 def test_wildcard_is_known_in_both_families() -> None:
     texts = ("0.0.0.0:1", "[0:0::0]:1", "10.0.0.1:1", "[::1]:1")
     assert [Address.parse(text).is_wildcard for text in texts] == [True, True, False, False]
+
+
+def test_spans_tell_successive_ports_of_one_host_as_a_range() -> None:
+    addresses = [Address("10.0.0.1", port) for port in (80, 81, 82, 84)]
+    addresses += [Address("::", port) for port in (85, 86)]
+    path = UnixAddress("/run/web.sock")
+    assert spans([path, *addresses, path, Address("10.0.0.1", 83)]) == [
+        "unix:/run/web.sock",
+        "10.0.0.1:80-82",
+        "10.0.0.1:84",
+        "[::]:85-86",
+        "unix:/run/web.sock",
+        "10.0.0.1:83",
+    ]
+    assert spans([]) == []
