@@ -13,6 +13,7 @@ Invariants
 
 from __future__ import annotations
 
+import asyncio
 import grp
 import os
 import pwd
@@ -26,7 +27,7 @@ from lb.model.listener import TcpOptions, UnixSocket
 from lb.shell.bind_problem import SocketRefused
 from lb.shell.lookout import Lookout
 from lb.shell.sock_diag import accept_queue
-from lb.shell.sockets import EMPTY_S_MAX, NUMBERS, ListeningSocket, emptied, shut
+from lb.shell.sockets import EMPTY_S_MAX, NUMBERS, SETTLE_S, ListeningSocket, emptied, shut
 from lb.shell.unix_path import Identity, clear, identity
 
 ASIDE = ".leaving"  # what the file's name has at its end while its group leaves
@@ -81,6 +82,7 @@ class UnixGroup:
         Returns how many connections were lost: 0 unless time ran out. May be cancelled: see `readmit`.
         """
         self._rename(self.path.with_name(self.path.name + ASIDE))
+        await asyncio.sleep(SETTLE_S)  # who found the file before may be on the way into the queue
 
         async def waiting() -> int:
             return self.queued()

@@ -68,6 +68,15 @@ class Scripted:
             return news[:count]
 
 
+def answering_http(connection: socket.socket) -> None:
+    """A script: reads a request, says 200, and closes."""
+    asked = b""
+    while not asked.endswith(b"\r\n\r\n") and (chunk := connection.recv(65536)):
+        asked += chunk
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    connection.shutdown(socket.SHUT_WR)
+
+
 def unix_server(path: str) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(path)

@@ -24,6 +24,8 @@ SIOCOUTQ = 0x5411  # linux/sockios.h
 class ScriptedEndpoint:
     """Listens on a port of its own until it is closed."""
 
+    _closing = False
+
     def __init__(
         self, host: str = "127.0.0.1", *, backlog: int = 1024, receive_bytes: int = 0, send_bytes: int = 0
     ) -> None:
@@ -57,6 +59,9 @@ class ScriptedEndpoint:
                 connection, _ = self._listening.accept()
             except OSError:
                 return  # the end of the test
+            if self._closing:
+                connection.close()
+                return
             threading.Thread(target=echo_all, args=(connection,), daemon=True).start()
 
     def close(self) -> None:
@@ -78,6 +83,15 @@ class ScriptedUnixEndpoint(ScriptedEndpoint):
         self._listening.settimeout(TIMEOUT_S)
         self.path = path
         self._echoing = None
+
+    def close(self) -> None:
+        """Shutting it down does not wake who waits in accept(), as it does over TCP: a client does."""
+        if self._echoing is not None:
+            self._closing = True
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as last:
+                last.connect(self.path)
+                self._echoing.join(TIMEOUT_S)
+        super().close()
 
 
 def echo_all(connection: socket.socket) -> None:
