@@ -56,24 +56,26 @@ class ListenerSection(Section):
     deny: AnyNetworks | None = []  # noqa: RUF012
     """Who may not, even if `allow` has them: a list of networks, or {file: path}."""
     refuse_by: Annotated[str, Word(tuple(way.value for way in RefuseBy))] = LISTENER.refuse_by.value
-    """How a session ends that is refused: reset; close; silence: the client is told nothing."""
+    """How a session ends that is refused: reset; close; silence: the client is told nothing. For that lb
+    keeps CAP_NET_ADMIN; without it, whoever is on the same network is reset."""
     accept_proxy: AcceptProxySection | None = None
     """Who comes by way of another proxy and begins with a PROXY header that names the client. One from
     anybody else is refused; empty: none is expected."""
     sessions_max: Annotated[int, SESSIONS] = LISTENER.sessions_max
     """Most sessions at a time; 0: no limit of its own."""
     sessions_max_per_source: Annotated[int, SESSIONS] = LISTENER.sessions_max_per_source
-    """Most sessions at a time from one IPv4 address or one /64 of IPv6; 0: no limit."""
+    """Most sessions at a time from one IPv4 address or one /64 of IPv6; 0: no limit. Workers that accept at
+    the same moment may pass it by one each, but for the first."""
     rate_max: Annotated[int, RATE] = LISTENER.rate_max
-    """Most new sessions per second; 0: no limit."""
+    """Most new sessions per second, over all workers; more of them wait in the backlog; 0: no limit."""
     rate_max_per_source: Annotated[int, RATE] = LISTENER.rate_max_per_source
-    """Most new sessions per second from one IPv4 address or one /64 of IPv6; 0: no limit."""
+    """Most new sessions per second from one IPv4 address or one /64 of IPv6; others are refused; 0: none."""
     upload_max: Annotated[int, SPEED] = LISTENER.upload_max
     """Most bytes per second from the client of a session; 0: no limit."""
     download_max: Annotated[int, SPEED] = LISTENER.download_max
     """Most bytes per second to the client of a session; 0: no limit."""
     dry_run: Annotated[bool, Flag()] = LISTENER.dry_run
-    """Limits and lists count what they would refuse, and refuse nothing."""
+    """Limits and lists of this listener count what they would refuse or keep waiting, and let all in."""
     timeouts: TimeoutsSection = TimeoutsSection()
     """Deadlines of a session."""
     session_age_max: Annotated[float, Duration("0s", LONGEST)] = LISTENER.session_age_max_s

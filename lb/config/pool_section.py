@@ -70,7 +70,8 @@ class HashSection(Section):
 
 class QueueSection(Section):
     max: Annotated[int, Count(0, SESSIONS_MAX, "sessions")] = QUEUE_RULE.max
-    """How many sessions may wait for room while every endpoint is at its sessions_max; 0: none."""
+    """How many sessions may wait for room while every endpoint is at its sessions_max, over all workers; the
+    first to come is the first served; 0: none."""
     timeout: Annotated[float, Duration("10ms", "1h")] = QUEUE_RULE.timeout_s
     """How long one waits before it is refused."""
 

@@ -70,8 +70,8 @@ class LogSection(Section):
     )
     """Where one line per session goes: stdout, off, or a path (opened again on USR1)."""
     access_rate_max: Annotated[int, Count(0, RATE_MAX, "lines per second")] = LOG.access_rate_max
-    """Past so many lines per second, over all workers, a sample is written and the rest is counted; 0: every
-    session has its line."""
+    """Past so many lines per second, over all workers (each has an equal share), a sample is written, and the
+    next line says how many were left out; 0: every session has its line."""
 
 
 def without_defaults(section: dict[str, Any]) -> None:

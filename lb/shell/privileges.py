@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lb.model.config import Config
+from lb.model.listener import RefuseBy
 
 ALLOWED_CONTROLS = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
 
@@ -82,6 +83,8 @@ def capabilities_of(config: Config) -> frozenset[int]:
             wanted.add(CAP_NET_RAW)  # for an interface: before Linux 5.7
         if listener.tcp.mark is not None or listener.tcp.congestion not in allowed_to_all():
             wanted.add(CAP_NET_ADMIN)  # for a mark, CAP_NET_RAW does since Linux 5.17
+        if listener.refuse_by is RefuseBy.SILENCE:
+            wanted.add(CAP_NET_ADMIN)  # a socket is closed without a packet in TCP_REPAIR alone
     return frozenset(wanted)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lb.model.config import Config
-from lb.model.listener import Listener, TcpOptions
+from lb.model.listener import Listener, RefuseBy, TcpOptions
 from lb.shell.privileges import PrivilegeError, capabilities_of, drop_privileges, identity
 from tests.support.source import ROOT
 
@@ -170,6 +170,11 @@ def test_capabilities_of_a_configuration_are_no_more_than_it_needs(
 ) -> None:
     config = Config(listeners=(Listener("web", (), "web", tcp=options),), pools=())
     assert capabilities_of(config) == capabilities
+
+
+def test_capabilities_of_a_configuration_that_refuses_in_silence_have_what_that_takes() -> None:
+    config = Config(listeners=(Listener("web", (), "web", refuse_by=RefuseBy.SILENCE),), pools=())
+    assert capabilities_of(config) == {10, 12}
 
 
 def test_drop_privileges_process_can_still_look_at_itself() -> None:
