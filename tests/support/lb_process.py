@@ -66,6 +66,7 @@ class LbProcess:
         user: str | None = None,
         nofile: int | None = None,
         stdout: int | None = None,
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.folder, self.path = folder, folder / "lb.yaml"
         self.socket_path = folder / "run" / "admin.sock"
@@ -74,7 +75,16 @@ class LbProcess:
             shutil.chown(folder, user)
         words = [str(LB), "run", "-c", str(self.path)]
         outside = reachable.prefix(folder) if user is not None or "\nuser:" in text else []
-        self.process = Process("lb", words, folder, outside=outside, user=user, nofile=nofile, stdout=stdout)
+        self.process = Process(
+            "lb",
+            words,
+            folder,
+            outside=outside,
+            user=user,
+            nofile=nofile,
+            stdout=stdout,
+            environment=environment,
+        )
         self.pid = self.process.pid
 
     # ---- The file -----------------------------------------------------------------------------------
@@ -209,10 +219,11 @@ def running_lb(
     user: str | None = None,
     nofile: int | None = None,
     stdout: int | None = None,
+    environment: dict[str, str] | None = None,
     within_s: float = READY_WITHIN_S,
 ) -> Iterator[LbProcess]:
     """lb with this configuration, ready: every listener accepts. `user` runs the whole of it as that user."""
-    lb = LbProcess(text, folder, user=user, nofile=nofile, stdout=stdout)
+    lb = LbProcess(text, folder, user=user, nofile=nofile, stdout=stdout, environment=environment)
 
     def ready() -> bool:
         assert lb.process.alive, f"lb ended with {lb.process.popen.returncode} before it was ready"
