@@ -15,6 +15,9 @@
     pick     which endpoint: the policies
     record   a session's one line
     pump     one direction of a session
+    proxy    a PROXY header, read
+    hello    a TLS ClientHello, read
+    introduction  the PROXY header that an endpoint gets
     gate     who is let in: networks, rates, sessions per source
     queue    sessions that wait for room, first come first served over all workers
     ending   the ways out of a session

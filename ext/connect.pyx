@@ -11,9 +11,12 @@ Facts
   5  A unix socket answers connect() at once. EAGAIN: its queue is full, and nothing will ever tell that it is
      no longer; where TCP would send another SYN, another endpoint is tried.
 """
+from libc.stdint cimport uint8_t
+
 from lb._ext.board cimport *
 from lb._ext.cost cimport connect_failed, connect_took, weighs_costs
-from lb._ext.ending cimport close_side, cut, refuse, release, sooner
+from lb._ext.ending cimport close_side, cut, give_opening, refuse, release, sooner
+from lb._ext.introduction cimport introduce
 from lb._ext.linux cimport *
 from lb._ext.options cimport (
     acknowledge_late, acknowledge_soon, set_option, set_upstream, set_upstream_file,
@@ -53,6 +56,7 @@ cdef void connect_somewhere(engine_t* e, session_t* s) noexcept nogil:
             leave_queue(e, s)
         become(s, CONNECTING)
         hold(e, s, endpoint)
+        s.introduction = <uint8_t>pool.send_proxy
         if connect_to(e, s, pool, &e.table.endpoints[endpoint]):
             set_deadline(e, s, e.now_ms + pool.connect_timeout_ms)
             return
@@ -242,6 +246,8 @@ cdef void on_connecting(engine_t* e, session_t* s, uint32_t events) noexcept nog
 
 cdef void connected(engine_t* e, session_t* s) noexcept nogil:
     cdef endpoint_cell_t* cell = &e.endpoints[s.endpoint]
+    if s.introduction and not introduced(e, s):
+        return
     become(s, RELAYING)
     s.results[s.attempts - 1] = CONNECTED
     s.connected_ns, s.active_ms = e.now_ns, e.now_ms
@@ -254,3 +260,14 @@ cdef void connected(engine_t* e, session_t* s) noexcept nogil:
     go_on_relaying(e, s)
     if s.acknowledges_late and s.state == RELAYING:
         acknowledge_soon(s.side[UPSTREAM].fd)
+
+
+cdef bint introduced(engine_t* e, session_t* s) noexcept nogil:
+    """False: the header could not be sent, so this attempt has failed and the next one was begun."""
+    cdef int error = introduce(s)
+    if error:
+        attempt_failed(e, s, failure_of(error))
+        connect_somewhere(e, s)
+        return False
+    give_opening(e, s)
+    return True

@@ -8,3 +8,5 @@ from lb._ext.state cimport engine_t, session_t
 cdef void open_session(engine_t* e, session_t* s) noexcept nogil
 # The client of an OPENING session said more, or left.
 cdef void on_opening(engine_t* e, session_t* s) noexcept nogil
+# It has not said what it was to say when the routing deadline passed.
+cdef void opening_late(engine_t* e, session_t* s) noexcept nogil

@@ -9,9 +9,12 @@ cdef enum pumped_t:
     PUMP_SOURCE_RESET           # the source was reset, and every byte before it was handed over or kept
     PUMP_TAKER_RESET            # the taker was reset: what it was to get is lost
     PUMP_NO_MEMORY
+    PUMP_FORBIDDEN              # a PROXY header from a client that must not send one
 
 # `source` is CLIENT or UPSTREAM; both descriptors are open. Updates the session's byte counts and its time.
 cdef pumped_t pump(engine_t* e, session_t* s, int source) noexcept nogil
+# The same, from the client of a session that is OPEN_DOUBTED, until its first bytes have shown what they are.
+cdef pumped_t pump_doubted(engine_t* e, session_t* s) noexcept nogil
 # Gives a side what was kept for it. PUMP_WAITS: it is blocked; PUMP_FINISHED: nothing is left.
 cdef pumped_t flush(engine_t* e, side_t* taker) noexcept nogil
 cdef void drop_kept(engine_t* e, side_t* taker) noexcept nogil

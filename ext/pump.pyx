@@ -22,9 +22,13 @@ Rejected
   A buffer for each session (memory of idle sessions); splice for everything (two calls more for each small
   message); SPLICE_F_MORE (it delays the tail of a stream as TCP_CORK does).
 """
+from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
 from lb._ext.linux cimport *
+from lb._ext.proxy cimport (
+    SIGNATURE_BYTES_MAX, SIGNATURE_NOT, SIGNATURE_WHOLE, compare_signature, likeness_t,
+)
 from lb._ext.slab cimport give_block, give_pipe, take_block, take_pipe
 from lb._ext.state cimport *
 
@@ -55,6 +59,33 @@ cdef pumped_t pump(engine_t* e, session_t* s, int source) noexcept nogil:
     if e.moved_bytes != moved_before:
         s.active_ms = e.now_ms
     return outcome
+
+
+cdef pumped_t pump_doubted(engine_t* e, session_t* s) noexcept nogil:
+    """Bytes that may still become a PROXY header pass too, for the client may be waiting for an answer to
+    them; but only those that were looked at, and never the last one of a signature."""
+    cdef side_t* giver = &s.side[CLIENT]
+    cdef pumped_t outcome = flush(e, &s.side[UPSTREAM]) if has_kept(&s.side[UPSTREAM]) else PUMP_FINISHED
+    cdef likeness_t found
+    cdef ssize_t size
+    while outcome == PUMP_FINISHED and giver.flags & READABLE:  # each round takes a byte of a signature
+        size = recv(giver.fd, e.buffer, SIGNATURE_BYTES_MAX - s.bytes_in, MSG_PEEK)
+        if size == -1 and errno == EAGAIN:
+            giver.flags &= ~READABLE
+            break
+        found = compare_signature(e.buffer, <uint32_t>s.bytes_in, <uint32_t>size) if size > 0 else SIGNATURE_NOT
+        if found == SIGNATURE_WHOLE:
+            return PUMP_FORBIDDEN
+        if found == SIGNATURE_NOT:
+            s.opens = 0
+            return pump(e, s, CLIENT)
+        size = recv(giver.fd, e.buffer, size, 0)
+        if size <= 0:
+            return read_nothing(giver, size)
+        s.bytes_in += size
+        s.active_ms = e.now_ms
+        outcome = hand_over(e, &s.side[UPSTREAM], size, 0)
+    return PUMP_WAITS if outcome == PUMP_FINISHED else outcome
 
 
 # ---- Copying ----------------------------------------------------------------------------------------

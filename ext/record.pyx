@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The access-log line: one JSON object, written by C into the worker's ring.
 
-Names and addresses come from the snapshot, whose compiler refuses text that would need escaping; nothing in
-the line was chosen by a client. Times of day are UTC; `time` is when the session ended. Durations are
+Names and addresses come from the snapshot, whose compiler refuses text that would need escaping. What a
+client chose is its server name, of plain characters and bounded (put_name), and, where a proxy that is
+trusted says so, an address. Times of day are UTC; `time` is when the session ended. Durations are
 milliseconds with three decimals, null for what did not happen.
 
 When more sessions end in a second than `log.access_rate_max` has lines for, a uniform sample of them is
@@ -75,6 +76,7 @@ cdef void put_record(engine_t* e, session_t* s) noexcept nogil:
     put_time(&line)
     put_names(e, s, &line)
     put_address(&line, ',"client":', &s.client)
+    put_peer(s, &line)
     if s.local.any.sa_family == AF_UNIX:
         put_own_path(&line, s.side[CLIENT].fd)
     else:
@@ -90,9 +92,10 @@ cdef void put_record(engine_t* e, session_t* s) noexcept nogil:
     put_span(&line, ',"duration_ms":', s.accepted_ns, e.now_ns)
     line.size += snprintf(
         line.text + line.size, LINE_MAX - line.size,
-        ',"bytes_in":%llu,"bytes_out":%llu,"closed_by":"%s","reason":"%s","worker":%u,"sni":null',
+        ',"bytes_in":%llu,"bytes_out":%llu,"closed_by":"%s","reason":"%s","worker":%u',
         <unsigned long long>s.bytes_in, <unsigned long long>s.bytes_out, CLOSER_WORDS[s.closer],
         REASON_WORDS[s.reason], e.worker)
+    put_name(s, &line)
     put_left_out(e, &line)
     put(&line, '}\n')
     if put_line(e.ring, line.text, line.size):
@@ -204,6 +207,24 @@ cdef void put_own_path(line_t* line, int fd) noexcept nogil:
                 break
             line.text[line.size] = place.file.sun_path[i]
             line.size += 1
+    put(line, '"')
+
+
+cdef void put_peer(const session_t* s, line_t* line) noexcept nogil:
+    """Who connected, where a PROXY header named another as the client."""
+    if s.details != NULL and s.details.peer.any.sa_family:
+        put_address(line, ',"peer":', &s.details.peer)
+    else:
+        put(line, ',"peer":null')
+
+
+cdef void put_name(const session_t* s, line_t* line) noexcept nogil:
+    if s.details == NULL or s.details.name_size == 0:
+        put(line, ',"sni":null')
+        return
+    put(line, ',"sni":"')
+    memcpy(line.text + line.size, s.details.name, s.details.name_size)
+    line.size += s.details.name_size
     put(line, '"')
 
 

@@ -51,7 +51,7 @@ cdef bint relay(engine_t* e, session_t* s, int source, bint may_flush) noexcept 
         # What a side sends after its own end was passed on is an error, or nothing.
         return check_failed(e, s, source) if taker.flags & SHUT else True
     before, active_ms = s.bytes_in + s.bytes_out, s.active_ms
-    outcome = pump(e, s, source)
+    outcome = pump_doubted(e, s) if s.opens and source == CLIENT else pump(e, s, source)
     if s.bytes_in + s.bytes_out != before:
         count_bytes(e, s, source, s.bytes_in + s.bytes_out - before, active_ms)
     if outcome == PUMP_WAITS:
@@ -65,6 +65,8 @@ cdef bint relay(engine_t* e, session_t* s, int source, bint may_flush) noexcept 
         return salvage(e, s, 1 - source)
     if outcome == PUMP_NO_MEMORY:
         cut(e, s, REASON_LB_ERROR)
+    elif outcome == PUMP_FORBIDDEN:
+        cut(e, s, REASON_BAD_PROXY_HEADER)
     else:
         pass_reset(e, s, source)
     return False

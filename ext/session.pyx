@@ -4,7 +4,7 @@ from lb._ext.board cimport *
 from lb._ext.connect cimport attempt_failed, connect_somewhere, on_connecting, turn_away
 from lb._ext.ending cimport cut, end, linger, pass_reset
 from lb._ext.linux cimport *
-from lb._ext.opening cimport on_opening
+from lb._ext.opening cimport on_opening, opening_late
 from lb._ext.options cimport keep_alive
 from lb._ext.pick cimport draw
 from lb._ext.pump cimport has_kept
@@ -91,6 +91,8 @@ cdef void on_deadline(engine_t* e, session_t* s) noexcept nogil:
         connect_somewhere(e, s)
     elif s.state == QUEUED:
         turn_away(e, s, REASON_QUEUE_TIMEOUT)
+    elif s.state == OPENING:
+        opening_late(e, s)
 
 
 cdef void check_idle(engine_t* e, session_t* s) noexcept nogil:

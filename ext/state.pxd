@@ -90,6 +90,9 @@ cdef enum:
     LINGERING                   # one side is gone; the other is closed once it acknowledged what it was sent
 
 cdef enum:
+    OPEN_DOUBTED = 128          # beside a listener's OPEN_...: its first bytes must not be a PROXY header
+
+cdef enum:
     BY_CLIENT
     BY_ENDPOINT
     BY_LB
@@ -114,10 +117,11 @@ cdef struct session_t:
     uint8_t acknowledges_late   # the handshake's last acknowledgement rides on the first bytes
     uint8_t settled             # what a long life needs was done (keepalive towards the endpoint)
     uint8_t counted             # among the endpoint's and the pool's open ones
-    uint8_t opens               # OPEN_..., still to be read
+    uint8_t opens               # OPEN_..., still to be read or looked at
     uint8_t retrying            # counted among its pool's further attempts
     uint8_t hashed              # `hash` is known
-    uint8_t unused[4]
+    uint8_t introduction        # version of the PROXY header that the endpoint gets; 0: none
+    uint8_t unused[3]
     uint32_t next_ready
     uint32_t queue_next
     uint32_t queue_prev
