@@ -50,7 +50,7 @@ cdef uint32_t write_header(const session_t* s, char* out) noexcept nogil:
     cdef address_t destination
     cdef socklen_t size = sizeof(destination)
     cdef run_t name, protocol, unique_id
-    cdef const opening_t* opening
+    cdef opening_t* opening
     memset(&destination, 0, sizeof(destination))
     memset(&name, 0, sizeof(name))
     protocol = unique_id = name
@@ -63,7 +63,7 @@ cdef uint32_t write_header(const session_t* s, char* out) noexcept nogil:
     if s.details != NULL:
         name.data, name.size = s.details.name, s.details.name_size
     if s.opening != NULL:
-        opening = <const opening_t*>s.opening.data
+        opening = <opening_t*>s.opening.data
         protocol.data, protocol.size = opening.alpn, opening.alpn_size
         unique_id.data, unique_id.size = opening.unique_id, opening.unique_id_size
     return write_v2(out, &s.client, &destination, name, protocol, unique_id)
@@ -112,7 +112,7 @@ cdef uint32_t write_v1(char* out, const address_t* client, const address_t* dest
     put_host(host, destination, family)
     inet_ntop(family, host, target, sizeof(target))
     return <uint32_t>snprintf(
-        out, INTRODUCTION_BYTES_MAX, "PROXY TCP%d %s %s %u %u\r\n", 4 if family == AF_INET else 6,
+        out, INTRODUCTION_BYTES_MAX, "PROXY TCP%d %s %s %u %u\r\n", <int>(4 if family == AF_INET else 6),
         <const char*>source, <const char*>target, <unsigned int>ntohs(port_of(client)),
         <unsigned int>ntohs(port_of(destination)))
 

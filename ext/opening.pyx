@@ -111,7 +111,7 @@ cdef bint read_header(engine_t* e, session_t* s, const listener_t* line) noexcep
         cut(e, s, REASON_LB_ERROR)  # what was peeked at cannot have left
         return False
     s.opens &= ~OPEN_PROXY
-    if size == header.size and not s.side[CLIENT].flags & (ENDED | URGENT):
+    if size == header.size and size < PROXY_BYTES_MAX and not s.side[CLIENT].flags & (ENDED | URGENT):
         s.side[CLIENT].flags &= ~READABLE  # as after any short read
     return True
 
@@ -135,7 +135,7 @@ cdef bint note_header(engine_t* e, session_t* s, const listener_t* line, const p
 cdef address_t unmapped(const address_t* address) noexcept nogil:
     """An IPv4 address written as an IPv6 one, as what it is: lists and limits must know it again."""
     cdef address_t out = address[0]
-    cdef const uint8_t* host = address.v6.sin6_addr.s6_addr
+    cdef const uint8_t* host = <const uint8_t*>&address.v6.sin6_addr
     cdef int i
     if address.any.sa_family != AF_INET6 or host[10] != 0xFF or host[11] != 0xFF:
         return out

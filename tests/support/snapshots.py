@@ -6,7 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from lb.model.networks import Networks
-from lb.model.snapshot import Snapshot
+from lb.model.pool import HashOn
+from lb.model.snapshot import HashTable, Snapshot
+
+BY_NAME = HashTable(HashOn.SNI, 0, bytes(16), 0, ())  # whatever the policy: the ClientHello is read
 
 
 def with_listener(snapshot: Snapshot, **keys: Any) -> Snapshot:
@@ -16,6 +19,12 @@ def with_listener(snapshot: Snapshot, **keys: Any) -> Snapshot:
 
 def with_pool(snapshot: Snapshot, **keys: Any) -> Snapshot:
     return replace(snapshot, pools=tuple([line and replace(line, **keys) for line in snapshot.pools]))
+
+
+def changed(
+    snapshot: Snapshot, *, listener: dict[str, Any] | None = None, pool: dict[str, Any] | None = None
+) -> Snapshot:
+    return with_pool(with_listener(snapshot, **listener or {}), **pool or {})
 
 
 def networks(*texts: str) -> Networks:
