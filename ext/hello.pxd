@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""The TLS ClientHello: which server the client wants, and which protocols it speaks (RFC 8446, 6066, 7301)."""
+"""The TLS ClientHello: which server a client wants, which protocols it speaks (RFC 8446, 6066, 7301)."""
 from libc.stdint cimport uint32_t
 
 from lb._ext.proxy cimport run_t

@@ -2,7 +2,7 @@
 """A ClientHello, read without a TLS library. Bytes in, values out: no socket here.
 
 Facts
-  1  A handshake message may be cut into any number of records, a byte each if the client likes; none is empty.
+  1  A handshake message may be cut into any number of records, of a byte each if the client likes.
   2  A client that hides its server (ECH) shows the name of whoever hides it, and that is what is read here.
 
 Whoever is in doubt says HELLO_NONE: the session then goes on as one without a name.
@@ -120,7 +120,7 @@ cdef bint read_extensions(cursor_t* rest, hello_t* out) noexcept nogil:
 
 
 cdef bint read_server_names(cursor_t* extension, hello_t* out) noexcept nogil:
-    """The first host name; a second one is forbidden (RFC 6066, 3), and so are other kinds of names by now."""
+    """The first host name: a second one is forbidden (RFC 6066, 3), and there are no other kinds."""
     cdef cursor_t names, name
     cdef int kind
     if not cut_off(extension, 2, &names) or extension.at != extension.end:

@@ -116,7 +116,8 @@ cdef bint read_header(engine_t* e, session_t* s, const listener_t* line) noexcep
     return True
 
 
-cdef bint note_header(engine_t* e, session_t* s, const listener_t* line, const proxied_t* header) noexcept nogil:
+cdef bint note_header(engine_t* e, session_t* s, const listener_t* line,
+                      const proxied_t* header) noexcept nogil:
     """False: no memory."""
     if not header.named:
         return True

@@ -5,7 +5,7 @@ Facts
   1  A header names another client than the socket's only if it says TCP4 or TCP6 (v1), or PROXY with a known
      family over a stream (v2). UNKNOWN and UNSPEC leave the socket's own addresses, and what stands behind
      them is skipped unread; of LOCAL even the family is (2.2: "must discard the protocol block").
-  2  Values that the protocol reserves are refused, as it demands, and so are datagrams: this came by a stream.
+  2  Values that the protocol reserves are refused, as it demands; so are datagrams, since this is a stream.
   3  Every TLV must lie within the header, and those of an SSL TLV within it; a CRC32C must be right. Of TLVs
      that come twice the last one holds.
 """
@@ -243,7 +243,7 @@ cdef uint32_t crc32c(const uint8_t* data, uint32_t size, uint32_t hole) noexcept
 # ---- For tests --------------------------------------------------------------------------------------
 
 def parse(bytes data) -> dict | None:
-    """What the header at the start of `data` says; None: it is incomplete. Raises ValueError for what is none.
+    """What the header at the start of `data` says; None: it is incomplete. Raises ValueError for none.
 
     `client` and `destination` are (host, port), ("unix", 0), or None where the header names nobody.
     """
@@ -280,7 +280,7 @@ cdef object told(const address_t* address):
         inet_ntop(AF_INET, &address.v4.sin_addr, text, sizeof(text))
     else:
         inet_ntop(AF_INET6, &address.v6.sin6_addr, text, sizeof(text))
-    return (<bytes>text).decode(), ntohs(address.v4.sin_port if address.any.sa_family == AF_INET else address.v6.sin6_port)
+    return (<bytes>text).decode(), ntohs(address.v4.sin_port)  # where an IPv6 address has it, too
 
 
 cdef object bytes_of(run_t run):

@@ -73,7 +73,9 @@ cdef pumped_t pump_doubted(engine_t* e, session_t* s) noexcept nogil:
         if size == -1 and errno == EAGAIN:
             giver.flags &= ~READABLE
             break
-        found = compare_signature(e.buffer, <uint32_t>s.bytes_in, <uint32_t>size) if size > 0 else SIGNATURE_NOT
+        found = SIGNATURE_NOT
+        if size > 0:
+            found = compare_signature(e.buffer, <uint32_t>s.bytes_in, <uint32_t>size)
         if found == SIGNATURE_WHOLE:
             return PUMP_FORBIDDEN
         if found == SIGNATURE_NOT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 from lb._ext.introduction import build
 from lb.model.networks import Networks
 from tests.support.engine_bench import EngineBench, snapshot_of
+from tests.support.ports import free_port
 from tests.support.proxy_headers import (
     AUTHORITY,
     LOCAL,
@@ -258,7 +260,7 @@ def test_connection_without_a_byte_is_a_health_check(scene: Scene) -> None:
 # ---- Deadlines --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("said", [b"", b"P", HEADERS["v1"][:-1], HEADERS["v2"][:20]])
+@pytest.mark.parametrize("said", [b"", b"P", HEADERS["v1"][:-1], HEADERS["v2"][:20]], ids=range(4))
 def test_header_that_does_not_come_ends_the_session_at_the_routing_deadline(
     scene: Scene, said: bytes
 ) -> None:
@@ -382,7 +384,25 @@ def test_untrusted_client_that_ends_like_a_header_began_is_passed_on(scene: Scen
     assert scene.record(bench)["reason"] == "done"
 
 
-# ---- Who is whose -----------------------------------------------------------------------------------
+# ---- Records and counts -----------------------------------------------------------------------------------
+
+
+def test_record_with_the_longest_of_everything_is_whole(scene: Scene) -> None:
+    made = snapshot_of([("127.0.0.1", free_port()) for _ in range(8)], attempts_max=8)
+    endpoints = [
+        line and dataclasses.replace(line, name="e" * 127 + str(number), pool="p" * 128)
+        for number, line in enumerate(made.endpoints)
+    ]
+    made = dataclasses.replace(made, endpoints=tuple(endpoints))
+    made = changed(made, listener={"name": "l" * 128, "accept_proxy": TRUSTED}, pool={"name": "p" * 128})
+    bench = scene.bench(made)
+    client = scene.client(bench.address)
+    host = "2001:db11:2222:3333:4444:5555:6666:7777"
+    client.sendall(theirs_v2((host, 65535), (host, 65535), {AUTHORITY: b"n" * 255}))
+    assert read_to_end(client) == (b"", RESET)
+    record = scene.record(bench)
+    assert (record["client"], record["sni"]) == (f"[{host}]:65535", "n" * 255)
+    assert len(record["attempts"]) == 8 and record["reason"] == "connect_failed"
 
 
 def test_trust_is_judged_by_the_socket_and_admission_by_the_header(scene: Scene) -> None:

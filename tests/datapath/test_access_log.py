@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from conftest import Scene
 
 KEYS = [
-    "time", "listener", "pool", "endpoint", "client", "local", "upstream", "attempts", "queue_ms",
+    "time", "listener", "pool", "endpoint", "client", "peer", "local", "upstream", "attempts", "queue_ms",
     "connect_ms", "first_byte_ms", "duration_ms", "bytes_in", "bytes_out",
     "closed_by", "reason", "worker", "sni",
 ]  # fmt: skip
@@ -55,6 +55,7 @@ def test_record_tells_what_happened(scene: Scene) -> None:
         "pool": "pool",
         "endpoint": "e0",
         "client": "{}:{}".format(*name),
+        "peer": None,
         "local": "{}:{}".format(*bench.address),
         "attempts": [{"endpoint": "e0", "address": peer, "result": "connected"}],
         "queue_ms": 0,

@@ -13,7 +13,7 @@ RUN_BYTES_MAX = 24
 
 
 def mutated(corpus: Sequence[bytes], count: int = CASES) -> Iterator[bytes]:
-    """Each is one of the corpus after a few mutations; every tenth is a start of one and then random bytes."""
+    """Each is one of the corpus after a few mutations; each tenth is a start of one and then random bytes."""
     lot = random.Random(SEED)
     print(f"\n{count} cases, seed {SEED}")
     for number in range(count):
