@@ -111,7 +111,8 @@ cdef bint read_header(engine_t* e, session_t* s, const listener_t* line) noexcep
         cut(e, s, REASON_LB_ERROR)  # what was peeked at cannot have left
         return False
     s.opens &= ~OPEN_PROXY
-    if size == header.size and size < PROXY_BYTES_MAX and not s.side[CLIENT].flags & (ENDED | URGENT):
+    if (size == header.size and size < PROXY_BYTES_MAX
+            and not s.side[CLIENT].flags & (ENDED | FAILED | URGENT | UNSURE)):
         s.side[CLIENT].flags &= ~READABLE  # as after any short read
     return True
 
