@@ -10,3 +10,9 @@ class ProxyVersion(Enum):
 
     V1 = "v1"
     V2 = "v2"
+
+    @property
+    def own_header(self) -> bytes:
+        """For a connection that a proxy makes on its own account, as a probe is: it names no client. Version 2
+        says LOCAL; version 1 has only UNKNOWN for that."""
+        return b"PROXY UNKNOWN\r\n" if self is ProxyVersion.V1 else b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"

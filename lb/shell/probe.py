@@ -2,7 +2,8 @@
 
 A probe has one absolute deadline, reads a bounded head, and leaves with a FIN: what the endpoint said is read
 before the socket is closed, or the kernel would answer it with a reset and fill the endpoint's log. What our
-own machine lacks (descriptors, memory, ports) is never held against the endpoint: ProbeImpossible.
+own machine lacks (descriptors, memory, ports) is never held against the endpoint: ProbeImpossible. Where the
+endpoint expects a PROXY header it gets one that says that lb comes for itself.
 
 Streams and not an HTTP client: a thousand endpoints are a thousand probes a second, and each costs a fifth of
 what it does with aiohttp.
@@ -64,6 +65,8 @@ async def run_probe(check: Check, address: SocketAddress) -> ProbeResult:
         async with asyncio.timeout_at(started_s + check.timeout_s):
             connection = await _connect(address)
             ok, detail = True, "connected"
+            if check.send_proxy is not None:
+                connection[1].write(check.send_proxy.own_header)
             if check.http is not None:
                 ok, detail = await _ask(connection, address, check.http)
         duration_s = time.monotonic() - started_s

@@ -7,6 +7,7 @@ import resource
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import uvloop
 
 from lb.model.address import Address, UnixAddress
 from lb.model.check import Check, HttpRequest, ProbeResult
+from lb.model.proxy import ProxyVersion
 from lb.shell import probe
 from lb.shell.probe import ProbeImpossible, TimedOut, run_probe
 from tests.support.blackhole import blackhole
@@ -51,6 +53,32 @@ def answering(text: bytes) -> Script:
 
 def silent(connection: socket.socket) -> None:
     """Reads, and says nothing."""
+
+
+# ---- PROXY headers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ProxyVersion)
+def test_probe_of_any_kind_opens_with_the_header_of_its_version(run: Run, version: ProxyVersion) -> None:
+    size = len(version.own_header)
+
+    def script(connection: socket.socket) -> None:
+        opened.append(connection.recv(size, socket.MSG_WAITALL))
+
+    opened: list[bytes] = []
+    with scripted(script) as endpoint:
+        assert run(run_probe(replace(TCP, send_proxy=version), endpoint.address)).ok
+        assert endpoint.ended(1) == ["fin"]
+        asked = replace(http(timeout_s=0.2), send_proxy=version)
+        assert isinstance(run(run_probe(asked, endpoint.address)), TimedOut)
+        assert endpoint.heard(1)[0].startswith(b"GET / HTTP/1.1\r\n")
+    assert opened == [version.own_header] * 2
+
+
+def test_probe_without_a_header_opens_with_its_request(run: Run) -> None:
+    with scripted(silent) as endpoint:
+        run(run_probe(http(timeout_s=0.2), endpoint.address))
+        assert endpoint.heard(1)[0].startswith(b"GET / HTTP/1.1\r\n")
 
 
 # ---- tcp ------------------------------------------------------------------------------------------
