@@ -13,6 +13,6 @@ class ProxyVersion(Enum):
 
     @property
     def own_header(self) -> bytes:
-        """For a connection that a proxy makes on its own account, as a probe is: no client is named. Of version 2
-        it is LOCAL; version 1 has only UNKNOWN."""
+        """For a connection that a proxy makes on its own account, as a probe is: it names no client. That is
+        LOCAL in version 2; version 1 has only UNKNOWN."""
         return b"PROXY UNKNOWN\r\n" if self is ProxyVersion.V1 else b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
