@@ -20,13 +20,16 @@ Facts
 Rejected: handing room over to the worker whose turn it is (a message between workers, and a worker that does
 not answer would keep it); a queue per endpoint (a session would wait for one while another has room).
 """
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
 from lb._ext.board cimport *
 from lb._ext.debug cimport count_down
 from lb._ext.linux cimport fetch_and_count, load_acquire, store_release
 from lb._ext.state cimport *
-from lb._ext.table cimport pool_t
+from lb._ext.table cimport header_t, listener_t, pool_t
 from lb._ext.transitions cimport become
-from lb._ext.wheel cimport set_deadline
+from lb._ext.wheel cimport clear_deadline, set_deadline, start_wheel
 
 cdef uint64_t NEVER = <uint64_t>-1
 cdef uint64_t SILENT_NS = 1000000000  # when the supervisor calls a worker silent, too
@@ -125,3 +128,70 @@ cdef session_t* next_served(engine_t* e, uint32_t pool) noexcept nogil:
 cdef bint waits_for_nothing(const engine_t* e, const session_t* s) noexcept nogil:
     return (s.listener >= e.table.header.listeners_count or not e.table.listeners[s.listener].present
             or e.table.listeners[s.listener].pool != s.pool or e.table.pools[s.pool].eligible_count == 0)
+
+
+# ---- For tests --------------------------------------------------------------------------------------
+
+cdef class QueueOfWorker:
+    """One worker's part of the queue of pool 0, in which sessions are numbers and the time is a test's."""
+
+    cdef engine_t* e
+    cdef header_t header
+    cdef listener_t listener
+    cdef pool_t pool
+    cdef uint32_t heads[3]
+
+    def __cinit__(self, int board_fd, uint32_t worker, uint32_t sessions, uint32_t queue_max):
+        cdef engine_t* e = <engine_t*>calloc(1, sizeof(engine_t))
+        self.e = e
+        if map_board(board_fd, &e.board) == -1:
+            raise ValueError("it is no scoreboard")
+        e.slots = <session_t*>calloc(sessions, sizeof(session_t))
+        memset(self.heads, 0xFF, sizeof(self.heads))
+        e.queue_first, e.queue_fresh, e.queue_last = &self.heads[0], &self.heads[1], &self.heads[2]
+        e.worker, e.pools = worker, e.board.pools + <size_t>worker * POOLS_MAX
+        self.header.listeners_count = self.listener.present = self.pool.eligible_count = 1
+        self.pool.queue_max, self.pool.queue_timeout_ms = queue_max, 5000
+        e.table.header, e.table.listeners, e.table.pools = &self.header, &self.listener, &self.pool
+        start_wheel(e)
+        for i in range(sessions):
+            e.slots[i].index, e.slots[i].wheel_place, e.slots[i].state = i, NONE, OPENING
+
+    def __dealloc__(self):
+        unmap_board(&self.e.board)
+        free(self.e.slots)
+        free(self.e)
+
+    def enqueue(self, uint32_t number, uint32_t attempts, uint64_t now_ns) -> bool:
+        self.e.now_ns, self.e.slots[number].attempts = now_ns, attempts
+        return enqueue(self.e, &self.e.slots[number], &self.pool)
+
+    def leave(self, uint32_t number, uint64_t now_ns) -> int:
+        """How long it has waited in all, in nanoseconds."""
+        self.e.now_ns = now_ns
+        leave_queue(self.e, &self.e.slots[number])
+        clear_deadline(self.e, &self.e.slots[number])
+        return self.e.slots[number].queued_ns
+
+    def next_served(self, uint64_t now_ns):
+        cdef session_t* s
+        self.e.now_ns = now_ns
+        s = next_served(self.e, 0)
+        return None if s == NULL else s.index
+
+    def somebody_waits(self, uint64_t now_ns) -> bool:
+        self.e.now_ns = now_ns
+        return somebody_waits(self.e, 0)
+
+    def in_order(self) -> list:
+        """From the first to the last, once by each link."""
+        forth, back = [], []
+        index = self.e.queue_first[0]
+        while index != NONE:
+            forth.append(index)
+            index = self.e.slots[index].queue_next
+        index = self.e.queue_last[0]
+        while index != NONE:
+            back.insert(0, index)
+            index = self.e.slots[index].queue_prev
+        return [forth, back]
