@@ -82,7 +82,7 @@ cdef int turn(engine_t* e, int wait_ms) noexcept nogil:
 
 
 cdef int left_over(const engine_t* e) noexcept nogil:
-    return ((TURN_MORE if e.ready_first != NONE or some_due(e) else 0)
+    return ((TURN_MORE if e.ready_first != NONE or some_due(e) or e.room_made else 0)
             | (TURN_FAILURES if e.failed_count else 0))
 
 

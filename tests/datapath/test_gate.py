@@ -127,6 +127,29 @@ def test_source_at_its_limit_at_one_listener_is_let_in_at_another(scene: Scene) 
     assert is_served(scene.enter(socket.create_connection(other, 10, ("127.0.0.2", 0))))
 
 
+def is_refused_for(scene: Scene, bench: EngineBench, host: str) -> bool:
+    """Whether a client of this address is, who comes by way of another proxy; else it stays."""
+    family = "TCP6" if ":" in host else "TCP4"
+    client = scene.client(bench.address)
+    client.sendall(f"PROXY {family} {host} {host} 1 2\r\n?".encode())
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_source_is_an_ipv4_address_or_a_64_of_ipv6_whoever_brings_it(scene: Scene) -> None:
+    endpoint = scene.endpoint().echo()
+    bench = scene.bench(guarded(endpoint, accept_proxy=LOOPBACK, sessions_max_per_source=1))
+    assert not is_refused_for(scene, bench, "2001:db8::1")
+    assert is_refused_for(scene, bench, "2001:db8::ffff:ffff:ffff:ffff")
+    assert not is_refused_for(scene, bench, "2001:db8:0:1::1")
+    assert not is_refused_for(scene, bench, "192.0.2.1")
+    assert is_refused_for(scene, bench, "::ffff:192.0.2.1")
+    assert not is_refused_for(scene, bench, "::ffff:192.0.2.2")
+    assert is_refused_for(scene, bench, "192.0.2.2")
+
+
 class TablesOfTwoWorkers(RuleBasedStateMachine):
     """Few keys, all of one set, so that cells change hands; the oracle is a list of who is open where."""
 
