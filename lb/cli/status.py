@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from itertools import groupby
 
 from lb.cli.client import Client, Json
 from lb.cli.locate import ConfigOption, JsonOption, SocketOption, admin_socket
@@ -50,7 +49,7 @@ def listeners(answer: Json) -> Sheet:
         [
             (
                 listener["name"],
-                ", ".join(as_ranges(listener["binds"])),
+                ", ".join(listener["binds"]),
                 listener["pool"],
                 "yes" if listener["accepting"] else "no",
                 str(listener["sessions_open"]),
@@ -59,20 +58,6 @@ def listeners(answer: Json) -> Sheet:
             for listener in answer["listeners"]
         ],
     )
-
-
-def as_ranges(binds: list[str]) -> Iterator[str]:
-    """Neighbouring ports of one host as one entry: `10.0.0.1:8000-8010`."""
-    addresses = [(host, int(port) if port.isdigit() else -1) for host, _, port in map(split, binds)]
-    for _, run in groupby(enumerate(addresses), key=lambda each: (each[1][0], each[1][1] - each[0])):
-        positions = [position for position, _ in run]
-        first, last = positions[0], positions[-1]
-        yield binds[first] if first == last else f"{binds[first]}-{addresses[last][1]}"
-
-
-def split(bind: str) -> tuple[str, str, str]:
-    """Of a path, nothing is a port."""
-    return (bind, "", "") if bind.startswith("unix:") else bind.rpartition(":")
 
 
 def endpoints(answer: Json, now_s: float) -> Sheet:

@@ -46,7 +46,8 @@ def raise_nofile() -> int:
 
 
 def sessions_max(config: Config, nofile: int, workers: int) -> tuple[int, str | None]:
-    """What one worker may carry, and a warning when that is less than the configuration wishes.
+    """What one worker may carry, and a warning when that is less than the configuration wishes, or than its
+    listening sockets leave room for.
 
     Each worker has `nofile` descriptors of its own. In the worst case it stands in for all the others, and
     holds every listening socket.
@@ -57,6 +58,11 @@ def sessions_max(config: Config, nofile: int, workers: int) -> tuple[int, str | 
     free = nofile - FDS_RESERVED - listening - FDS_PER_PIPE * pipes_max(workers, nofile)
     carried = max(free // FDS_PER_SESSION, 1)
     wished = config.sessions_max
+    if wished is None and carried < listening:
+        return carried, (
+            f"sessions_max: {listening} listening sockets leave a worker room for {carried} sessions, "
+            f"of {nofile} descriptors; raise the limit (`ulimit -n`, LimitNOFILE=)"
+        )
     if wished is None or wished <= carried * workers:
         return min(carried, wished or carried), None
     return carried, (

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import select
 import socket
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lb.model.address import Address
 from lb.model.pool import Policy
 from lb.model.snapshot import EndpointLine, ListenerLine, PoolLine, Snapshot
-from tests.support.engine_bench import EngineBench
+from tests.support.engine_bench import EngineBench, socket_address
 from tests.support.failing_calls import FailingCalls, Seen
 from tests.support.ports import free_port
 from tests.support.scripted_endpoint import FIN, RESET
@@ -53,6 +53,8 @@ class Play:
     server_part: Callable[[Play, End], Part]
     refusing: int = 0  # endpoints where nobody listens
     small: bool = False  # the buffers of whoever reads
+    at_paths: bool = False  # client and endpoint are connected by unix sockets
+    sources: tuple[str, ...] = ()  # hosts to connect to the endpoint from
     listening: list[socket.socket] = field(default_factory=list)
     client: End = field(init=False)
     servers: list[End] = field(default_factory=list)  # in the order of being accepted; the last is served
@@ -89,6 +91,9 @@ def plays() -> list[Play]:
         Play("blocked-answer", wait_and_drink, pour_out, small=True),
         Play("refused", ask_thrice, echo, refusing=1),
         Play("greeting", read_all, greet),
+        Play("sourced", ask_thrice, echo, sources=("127.0.0.2", "127.0.0.3")),
+        Play("unix-bulk", pour, pour_back, at_paths=True),
+        Play("unix-reset", read_all, speak_and_leave, at_paths=True),
     ]
 
 
@@ -164,6 +169,15 @@ def speak_and_reset(play: Play, server: End) -> Part:
     server.reset()
 
 
+def speak_and_leave(play: Play, server: End) -> Part:
+    """With bytes unread, which is what a unix socket has for a reset."""
+    yield from play.client.send(NOISE[:10])
+    yield from server.send(NOISE[:50_000])
+    while len(play.client.received) < 50_000 and not play.client.ended:
+        yield False
+    server.reset()
+
+
 def read_all(play: Play) -> Part:
     yield from play.client.read_to_end()
     play.client.finish()
@@ -211,10 +225,11 @@ class Trial:
         self.reasons: dict[str, list[str]] = {play.name: [] for play in self.plays}
         self._quiet_rounds = 0
         self._parts: list[Part] = []
+        self._folder = tempfile.TemporaryDirectory(prefix="lb-trial-")
         for play in self.plays:
             play.quiet = lambda: self._quiet_rounds > 0
-            for _ in range(2):
-                listening = socket.create_server(("127.0.0.1", 0), backlog=16)
+            for ordinal in range(2):
+                listening = self._endpoint(play, ordinal)
                 listening.setblocking(False)
                 if play.small:
                     listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
@@ -224,9 +239,22 @@ class Trial:
         for fd in self._by_fd:
             self._accepting.register(fd, select.POLLIN)
         self.bench = EngineBench(snapshot(self.plays), pipes_max=PIPES_MAX, sessions_max=16)
-        self._addresses = [self.bench.address]
-        self._addresses += [self.bench.listen(7 + index, index) for index in range(1, len(self.plays))]
+        self._addresses: list[tuple[str, int] | str] = [self.bench.address]
+        for index, play in enumerate(self.plays[1:], start=1):
+            if play.at_paths:
+                path = f"{self._folder.name}/{play.name}.sock"
+                self._addresses.append(self.bench.listen_unix(7 + index, index, path))
+            else:
+                self._addresses.append(self.bench.listen(7 + index, index))
         self.turner = Turner(self.bench)
+
+    def _endpoint(self, play: Play, ordinal: int) -> socket.socket:
+        if not play.at_paths:
+            return socket.create_server(("127.0.0.1", 0), backlog=16)
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(f"{self._folder.name}/{play.name}-{ordinal}.sock")
+        listening.listen(16)
+        return listening
 
     def run(self, call: str, number: int, how: str) -> Seen:
         """Arms the fault, plays, and takes all down; returns what of the fault was seen."""
@@ -248,7 +276,7 @@ class Trial:
     def _play(self) -> None:
         for play, address in zip(self.plays, self._addresses, strict=True):
             sock = connecting(address, receive_bytes=SMALL_BUFFER if play.small else 0)
-            play.client, play.client_port = End(sock), sock.getsockname()[1]
+            play.client, play.client_port = End(sock), 0 if play.at_paths else sock.getsockname()[1]
             self._parts.append(play.client_part(play))
         for _ in range(ROUNDS_MAX):
             self._collect()
@@ -267,9 +295,9 @@ class Trial:
         moved = self.turner.turn()
         for fd, _ in self._accepting.poll(0):
             play = self._by_fd[fd]
-            accepted, (_, port) = next(one for one in play.listening if one.fileno() == fd).accept()
+            accepted, peer = next(one for one in play.listening if one.fileno() == fd).accept()
             play.servers.append(End(accepted))
-            play.server_ports.append(port)
+            play.server_ports.append(peer[1] if peer else 0)
             self._parts.append(play.server_part(play, play.servers[-1]))
             moved = True
         for part in list(self._parts):
@@ -324,6 +352,7 @@ class Trial:
             for listening in play.listening:
                 listening.close()
         self.bench.close()
+        self._folder.cleanup()
 
 
 def snapshot(played: list[Play]) -> Snapshot:
@@ -332,12 +361,12 @@ def snapshot(played: list[Play]) -> Snapshot:
     endpoints: list[EndpointLine] = []
     for index, play in enumerate(played):
         first = len(endpoints)
-        ports = [free_port() for _ in range(play.refusing)]
-        ports += [one.getsockname()[1] for one in play.listening]
-        for port in ports:
-            endpoints.append(EndpointLine(f"{play.name}-{port}", play.name, Address("127.0.0.1", port), 1, 0))
+        places = [("127.0.0.1", free_port()) for _ in range(play.refusing)]
+        places += [one.getsockname() for one in play.listening]
+        for number, place in enumerate(places):
+            endpoints.append(EndpointLine(f"{play.name}-{number}", play.name, socket_address(place), 1, 0))
         ids = tuple(range(first, len(endpoints)))
-        pools.append(PoolLine(play.name, Policy.ROUND_ROBIN, 20_000, 3, ids, ids))
+        pools.append(PoolLine(play.name, Policy.ROUND_ROBIN, 20_000, 3, ids, ids, sources=play.sources))
         listeners.append(ListenerLine(play.name, index, 0, 30_000, 15_000, 2000, keepalive_s=(30, 10, 3)))
     return Snapshot(1, tuple(listeners), tuple(pools), tuple(endpoints))
 
@@ -361,7 +390,7 @@ def judge(trial: Trial, seen: Seen, expected: dict[str, Outcome], harmless: bool
 
 
 def is_of(play: Play, seen: Seen) -> bool:
-    ports = {play.client_port, *play.server_ports}
+    ports = {play.client_port, *play.server_ports} - {0}  # a unix socket has none, and is not told apart
     return bool({seen.local_port, seen.peer_port} & ports)
 
 
@@ -377,7 +406,8 @@ def short(value: str | bytes) -> str:
 
 
 def truncated(play: Play, reasons: list[str]) -> list[str]:
-    """Bytes are lost only where a reset says so; a session that was given up for its silence may just end."""
+    """Bytes are lost only where a reset says so, which a unix socket has none of; a session that was given up
+    for its silence may just end."""
     problems = []
     server = play.server
     if server is None:
@@ -386,7 +416,9 @@ def truncated(play: Play, reasons: list[str]) -> list[str]:
         if not giver.sent.startswith(taker.received):
             problems.append(f"{play.name}: {name}: what came is not what was sent")
         given_up = reasons in (["idle_timeout"], ["half_close_timeout"])
-        if taker.ended == FIN and not given_up and not (giver.finished and taker.received == giver.sent):
+        if play.at_paths or given_up:
+            continue
+        if taker.ended == FIN and not (giver.finished and taker.received == giver.sent):
             problems.append(
                 f"{play.name}: {name}: {len(taker.received)} of {len(giver.sent)} bytes, and a clean end"
             )

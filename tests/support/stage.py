@@ -104,8 +104,15 @@ class End:
             yield self.pull() > 0
 
 
-def connecting(address: tuple[str, int], *, receive_bytes: int = 0, send_bytes: int = 0) -> socket.socket:
-    """A client's socket, connected: on loopback the backlog takes it at once."""
+def connecting(
+    address: tuple[str, int] | str, *, receive_bytes: int = 0, send_bytes: int = 0
+) -> socket.socket:
+    """A client's socket, connected: on loopback the backlog takes it at once. A text is a path."""
+    if isinstance(address, str):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(address)
+        sock.setblocking(False)
+        return sock
     sock = socket.socket()
     if receive_bytes:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)

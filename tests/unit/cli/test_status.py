@@ -163,18 +163,3 @@ def test_state_of_an_endpoint_in_words(facts: dict[str, Any], words: str) -> Non
 
 def test_weight_that_is_not_in_effect_is_shown_with_the_one_that_is() -> None:
     assert status.weight(endpoint("a", weight=10, weight_effective=3)) == "3 of 10"
-
-
-@pytest.mark.parametrize(
-    ("binds", "shown"),
-    [
-        ("", ""),
-        ("0.0.0.0:80 [::]:80", "0.0.0.0:80 [::]:80"),
-        ("10.0.0.1:80 10.0.0.1:81 10.0.0.1:82 10.0.0.1:84", "10.0.0.1:80-82 10.0.0.1:84"),
-        ("[::1]:80 [::1]:81 10.0.0.1:82 10.0.0.2:83", "[::1]:80-81 10.0.0.1:82 10.0.0.2:83"),
-        ("10.0.0.1:0 10.0.0.1:0", "10.0.0.1:0 10.0.0.1:0"),
-        ("unix:/run/a:1 unix:/run/a:2 10.0.0.1:3", "unix:/run/a:1 unix:/run/a:2 10.0.0.1:3"),
-    ],
-)
-def test_neighbouring_ports_are_shown_as_a_range(binds: str, shown: str) -> None:
-    assert list(status.as_ranges(binds.split())) == shown.split()

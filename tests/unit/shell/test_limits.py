@@ -105,6 +105,14 @@ def test_sessions_max_wish_above_is_lowered_with_a_warning() -> None:
     assert str(carried * 2) in warning
 
 
+def test_sessions_max_of_a_great_many_ports_warns_that_they_take_the_descriptors() -> None:
+    carried, warning = sessions_max(config(binds=1000), 4096, 3)
+    assert carried < 500
+    assert warning is not None
+    assert warning.startswith(f"sessions_max: 3000 listening sockets leave a worker room for {carried} sess")
+    assert sessions_max(config(binds=1000), 20000, 3)[1] is None
+
+
 def test_sessions_max_few_descriptors_are_not_all_kept_for_pipes() -> None:
     """256 descriptors: the pipes that the allowance permits would have left room for one session."""
     assert sessions_max(config(), 256, 1)[0] > 50

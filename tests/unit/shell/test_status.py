@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 
 from lb import __version__
+from lb.model.address import Address, UnixAddress
+from lb.model.config import Config
+from lb.model.listener import Listener
 from lb.shell.observed import LastReload
 from lb.shell.status import status
 from tests.support.observed import ENDPOINTS, WALL_S, FakeFile, endpoint, observed
@@ -50,6 +53,13 @@ def test_status_lists_listeners_and_workers_with_their_sessions() -> None:
         {"worker": 0, "pid": 43, "state": "serving", "sessions_open": 1, "restarts": 0},
         {"worker": 1, "pid": None, "state": "dead", "sessions_open": 2, "restarts": 2},
     ]
+
+
+def test_status_tells_a_range_of_ports_as_one() -> None:
+    binds = (*(Address("10.0.0.1", port) for port in range(9000, 9100)), UnixAddress("/run/web.sock"))
+    config = Config(listeners=(Listener("public", binds, "web"),), pools=())
+    [listener] = status(observed(config=config))["listeners"]
+    assert listener["binds"] == ["10.0.0.1:9000-9099", "unix:/run/web.sock"]
 
 
 def test_status_names_the_listener_that_nobody_accepts_from() -> None:
