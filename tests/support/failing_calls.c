@@ -84,6 +84,12 @@ static int port_of(int fd, long number) {
     return address.sin6_family == AF_INET || address.sin6_family == AF_INET6 ? ntohs(address.sin6_port) : 0;
 }
 
+static int is_socket(int fd) {
+    struct sockaddr_in6 address;
+    socklen_t size = sizeof(address);
+    return syscall(SYS_getsockname, fd, &address, &size) == 0;
+}
+
 /* Whether this call is the one that fails. */
 static int fails(int which, int fd) {
     counts[which]++;
@@ -305,7 +311,7 @@ EXPORTED int socket(int family, int kind, int protocol) {
 }
 
 EXPORTED ssize_t splice(int from, off64_t* at_from, int to, off64_t* at_to, size_t size, unsigned int flags) {
-    int sock = port_of(from, SYS_getsockname) ? from : to;
+    int sock = is_socket(from) ? from : to;
     if (OURS && fails(CALL_SPLICE, sock)) {
         if (how != HOW_SHORT)
             return failed(sock);
