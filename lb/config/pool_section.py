@@ -36,7 +36,8 @@ class EndpointSection(Section):
     name: Annotated[str | None, Either(None, NAME)] = None
     """How it is called in orders, logs and metrics; empty: its address."""
     address: Annotated[SocketAddress, Target()]
-    """ADDRESS:PORT, IPv6 in brackets, or unix:/path. Two endpoints may share one under different names."""
+    """ADDRESS:PORT, IPv6 in brackets, or unix:/path (of a socket; when its queue is full it refuses). Two
+    endpoints may share one under different names."""
     weight: Annotated[int, Count(0, WEIGHT_MAX)] = ENDPOINT.weight
     """Its share of new sessions, relative to the others; 0: none."""
     sessions_max: Annotated[int, Count(0, SESSIONS_MAX, "sessions")] = ENDPOINT.sessions_max
@@ -53,7 +54,8 @@ class ConnectSection(Section):
     retry_budget_percent: Annotated[int, Count(0, 100, "percent")] = CONNECT_RULE.retry_budget_percent
     """Sessions on a further attempt, as a share of the open ones of the pool."""
     source: Annotated[list[Annotated[str, Host(ours=True)]], FEW, shorthand.ONE] = []  # noqa: RUF012
-    """Addresses of this machine to connect from, each in turn: one, or a list; empty: the kernel chooses."""
+    """Addresses of this machine to connect from, each in turn, to endpoints of its family: one, or a list;
+    empty: the kernel chooses."""
 
 
 class HashSection(Section):
