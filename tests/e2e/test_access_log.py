@@ -20,7 +20,7 @@ from tests.support.streams import InThread
 from tests.support.waiting import eventually
 
 KEYS = [
-    "time", "listener", "pool", "endpoint", "client", "local", "upstream", "attempts", "queue_ms",
+    "time", "listener", "pool", "endpoint", "client", "peer", "local", "upstream", "attempts", "queue_ms",
     "connect_ms", "first_byte_ms", "duration_ms", "bytes_in", "bytes_out", "closed_by", "reason",
     "worker", "sni",
 ]  # fmt: skip
