@@ -14,17 +14,21 @@
     hash     which endpoint a client belongs to
     pick     which endpoint: the policies
     record   a session's one line
+    pace     its bandwidth
     pump     one direction of a session
     proxy    a PROXY header, read
     hello    a TLS ClientHello, read
     introduction  the PROXY header that an endpoint gets
     gate     who is let in: networks, rates, sessions per source
     queue    sessions that wait for room, first come first served over all workers
+    retries  how many sessions may be on a further attempt
+    want     sessions that find no descriptor, port or memory of ours
     ending   the ways out of a session
     relay    bytes, ends of stream and resets, between a client and its endpoint
     connect  from the pool to an endpoint that has answered
     opening  what a client says first: a PROXY header, a ClientHello
     accept   new clients
+    deadlines  age and quiet of a session, and peers that answer no more
     session  what an event or a deadline means in each state
     turn     a batch of events, the ready list, what is due
     engine   the Python surface: Engine.serve() turns without the GIL

@@ -13,6 +13,8 @@ from lb._ext.gate cimport book_token, note_excess, return_token, take_token
 from lb._ext.linux cimport *
 from lb._ext.opening cimport open_session
 from lb._ext.options cimport set_option
+from lb._ext.pace cimport PACES
+from lb._ext.pick cimport draw
 from lb._ext.slab cimport give_slot, take_slot
 from lb._ext.state cimport *
 from lb._ext.table cimport GATE_RATE, listener_t, table_t
@@ -92,6 +94,8 @@ cdef bint has_room(engine_t* e, uint32_t listener) noexcept nogil:
     cdef const listener_t* line
     if e.table.header == NULL or listener >= e.table.header.listeners_count:
         return False
+    if e.starved_count and e.starved[listener]:  # whoever came now would starve too
+        return False
     line = &e.table.listeners[listener]
     return (line.present and e.slots_used < e.slots_max
             and (e.sessions_max_all == 0 or sessions_open(&e.board) < e.sessions_max_all)
@@ -153,6 +157,11 @@ cdef void begin(engine_t* e, session_t* s, int fd, uint32_t listener, const list
         set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1)
     s.idle_ms, s.half_close_ms, s.reset_linger_ms = line.idle_ms, line.half_close_ms, line.reset_linger_ms
     s.accepted_ns, s.active_ms = e.now_ns, e.now_ms
+    if line.age_max_ms:
+        s.age_until_ms = e.now_ms + age_by_lot(e, line.age_max_ms)
+    if line.upload_max | line.download_max:
+        s.pacing |= PACES << CLIENT if line.upload_max else 0
+        s.pacing |= PACES << UPSTREAM if line.download_max else 0
     e.cell.sessions_open += 1
     e.listener_open[listener] += 1
     e.listeners[listener].sessions_total += 1
@@ -161,3 +170,8 @@ cdef void begin(engine_t* e, session_t* s, int fd, uint32_t listener, const list
         cut(e, s, REASON_LB_ERROR)
         return
     open_session(e, s)
+
+
+cdef uint32_t age_by_lot(engine_t* e, uint32_t age_max_ms) noexcept nogil:
+    """Shortened by up to a tenth: sessions that came together do not all come again together."""
+    return age_max_ms - <uint32_t>(<uint64_t>draw(e) * (age_max_ms // 10) >> 32)

@@ -4,10 +4,10 @@
 Facts
   1  A failed attempt has cost the client nothing: no byte was read from it. So it is tried again elsewhere.
   2  A socket must be added to the epoll set after connect(): before it would report HUP.
-  3  Want of a descriptor, a port or memory is ours: no endpoint is charged with it.
+  3  Want of a descriptor, a port or memory is ours: no endpoint is charged with it (want.pyx).
   4  The port of a bound source is chosen by connect() (IP_BIND_ADDRESS_NO_PORT): the same one does for any
-     number of endpoints. EADDRNOTAVAIL speaks of that source alone, be it that it has no port left for this
-     endpoint, or that this machine has no such address.
+     number of endpoints. EADDRNOTAVAIL speaks of that source alone: of connect(), that it has no port left
+     for this endpoint, which passes; of bind(), that this machine has no such address, which does not.
   5  A unix socket answers connect() at once. EAGAIN: its queue is full, and nothing will ever tell that it is
      no longer; where TCP would send another SYN, another endpoint is tried.
 """
@@ -24,9 +24,11 @@ from lb._ext.options cimport (
 from lb._ext.pick cimport PICK_FULL, PICK_NONE, pick
 from lb._ext.queue cimport enqueue, leave_queue, somebody_waits
 from lb._ext.relay cimport go_on_relaying
+from lb._ext.retries cimport is_local, may_retry, stop_retrying
 from lb._ext.state cimport *
 from lb._ext.table cimport endpoint_t, pool_t
 from lb._ext.transitions cimport become
+from lb._ext.want cimport WANT_ANYTHING, WANT_NOTHING, starve, stop_starving, want_of, want_t
 from lb._ext.watch cimport watch
 from lb._ext.wheel cimport set_deadline
 
@@ -39,18 +41,21 @@ cdef void connect_somewhere(engine_t* e, session_t* s) noexcept nogil:
     """Starts an attempt at the next endpoint; ends the session when none is left."""
     cdef const pool_t* pool
     cdef uint32_t endpoint = PICK_NONE
+    cdef want_t want = WANT_NOTHING
+    cdef int error
     if not has_line(e, s):
         cut(e, s, REASON_LB_ERROR)
         return
     set_pool(e, s, e.table.listeners[s.listener].pool)
     pool = &e.table.pools[s.pool]
-    if pool.queue_max and s.state != QUEUED and s.attempts == 0 and somebody_waits(e, s.pool):
+    if (pool.queue_max and s.state != QUEUED and s.attempts == 0 and not s.starved
+            and somebody_waits(e, s.pool)):
         if not enqueue(e, s, pool):
             turn_away(e, s, REASON_REFUSED_LIMIT)
         return
     while s.attempts < pool.attempts_max:
         endpoint = pick(e, pool, s)
-        if endpoint == PICK_NONE or endpoint == PICK_FULL:
+        if endpoint == PICK_NONE or endpoint == PICK_FULL or (s.attempts and not may_retry(e, s, pool)):
             break
         if s.state == QUEUED:
             leave_queue(e, s)
@@ -60,11 +65,17 @@ cdef void connect_somewhere(engine_t* e, session_t* s) noexcept nogil:
         if connect_to(e, s, pool, &e.table.endpoints[endpoint]):
             set_deadline(e, s, e.now_ms + pool.connect_timeout_ms)
             return
-        attempt_failed(e, s, failure_of(errno))
+        error = errno
+        want = max(want, want_of(error))
+        attempt_failed(e, s, failure_of(error))
+        if want == WANT_ANYTHING:
+            break
+    if want != WANT_NOTHING and starve(e, s):
+        return
     if endpoint == PICK_FULL and (s.state == QUEUED or enqueue(e, s, pool)):
         return
     if s.attempts:
-        cut(e, s, REASON_CONNECT_FAILED if blameless(s) else REASON_LB_ERROR)
+        cut(e, s, REASON_LB_ERROR if is_local(s) else REASON_CONNECT_FAILED)
     elif endpoint == PICK_FULL:
         turn_away(e, s, REASON_REFUSED_LIMIT)
     else:
@@ -90,14 +101,19 @@ cdef bint has_line(const engine_t* e, const session_t* s) noexcept nogil:
     return s.listener < e.table.header.listeners_count and e.table.listeners[s.listener].present
 
 
-cdef bint blameless(const session_t* s) noexcept nogil:
-    """Whether some attempt failed for another reason than ours."""
-    cdef int i
-    for i in range(s.attempts):
-        if s.results[i] != FAILED_LOCAL:
-            return True
-    return False
+cdef void connect_again(engine_t* e, session_t* s) noexcept nogil:
+    stop_starving(e, s)
+    become(s, CONNECTING)
+    connect_somewhere(e, s)
 
+
+cdef void try_elsewhere(engine_t* e, session_t* s) noexcept nogil:
+    s.attempts -= 1
+    leave_endpoint(e, s)
+    connect_somewhere(e, s)
+
+
+# ---- An attempt -------------------------------------------------------------------------------------
 
 cdef void hold(engine_t* e, session_t* s, uint32_t endpoint) noexcept nogil:
     s.endpoint, s.counted = endpoint, 1
@@ -125,6 +141,7 @@ cdef bint connect_from_next(engine_t* e, session_t* s, const pool_t* pool,
     cdef uint32_t count = sources_of(e, pool, family)
     cdef uint32_t turn = e.source_turns[s.pool]
     cdef uint32_t i
+    cdef int error = ENODEV
     if count == 0:
         return connect_from(e, s, endpoint, NULL)
     e.source_turns[s.pool] += 1
@@ -132,8 +149,11 @@ cdef bint connect_from_next(engine_t* e, session_t* s, const pool_t* pool,
         close_side(e, &s.side[UPSTREAM])
         if connect_from(e, s, endpoint, source_of(e, pool, family, (turn + i) % count)):
             return True
-        if errno != EADDRNOTAVAIL:
+        if errno == EADDRNOTAVAIL:
+            error = EADDRNOTAVAIL
+        elif errno != ENODEV:
             return False
+    set_errno(error)
     return False
 
 
@@ -170,6 +190,8 @@ cdef bint connect_from(engine_t* e, session_t* s, const endpoint_t* endpoint,
     if source != NULL:
         set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
         if bind(fd, &source.any, address_size(source)) == -1:
+            if errno == EADDRNOTAVAIL:
+                set_errno(ENODEV)
             return False
     s.connect_from_ns = e.now_ns
     s.acknowledges_late = acknowledge_late(s.side[CLIENT].fd, fd)
@@ -225,8 +247,13 @@ cdef void attempt_failed(engine_t* e, session_t* s, int failure) noexcept nogil:
         counts[failure] += 1
         if weighs_costs(e, s):
             connect_failed(e, s)
+    leave_endpoint(e, s)
+
+
+cdef void leave_endpoint(engine_t* e, session_t* s) noexcept nogil:
     close_side(e, &s.side[UPSTREAM])
     release(e, s)
+    stop_retrying(e, s)
     s.endpoint = NONE
 
 
@@ -252,11 +279,14 @@ cdef void connected(engine_t* e, session_t* s) noexcept nogil:
     s.results[s.attempts - 1] = CONNECTED
     s.connected_ns, s.active_ms = e.now_ns, e.now_ms
     cell.sessions_total += 1
+    stop_retrying(e, s)
     observe(&cell.connect, fast_bounds_us, (s.connected_ns - s.connect_from_ns) // 1000)
     if weighs_costs(e, s):
         connect_took(e, s)
     if s.idle_ms:
         sooner(e, s, e.now_ms + s.idle_ms)
+    if s.age_until_ms:
+        sooner(e, s, s.age_until_ms)
     go_on_relaying(e, s)
     if s.acknowledges_late and s.state == RELAYING:
         acknowledge_soon(s.side[UPSTREAM].fd)

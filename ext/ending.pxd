@@ -5,7 +5,7 @@ from libc.stdint cimport uint64_t
 from lb._ext.state cimport engine_t, session_t, side_t
 from lb._ext.table cimport listener_t
 
-# A side was reset (or its peer vanished): the other one is, once it has acknowledged what came before.
+# A side was reset, or its peer vanished: the other one is, once it has acknowledged what came before.
 cdef void pass_reset(engine_t* e, session_t* s, int source) noexcept nogil
 # The other side is closed at once; `side` when it has acknowledged what it was sent: by a reset, or orderly.
 cdef void start_linger(engine_t* e, session_t* s, int side, bint reset) noexcept nogil
@@ -21,5 +21,9 @@ cdef void close_side(engine_t* e, side_t* here) noexcept nogil
 # The endpoint has one session less, before its client can see that.
 cdef void release(engine_t* e, session_t* s) noexcept nogil
 cdef void give_opening(engine_t* e, session_t* s) noexcept nogil
+# REASON_...: how the connection of this side, CLIENT or UPSTREAM, was lost.
+cdef int loss_of(side_t* here, int side) noexcept nogil
+# Before the upstream side is closed by us: no port of ours is to wait for the endpoint's end of stream.
+cdef void spare_port(side_t* upstream) noexcept nogil
 # Moves the session's entry in the wheel if that is later, or sets it.
 cdef void sooner(engine_t* e, session_t* s, uint64_t deadline_ms) noexcept nogil

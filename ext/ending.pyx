@@ -9,6 +9,12 @@ Facts
      silence is a reset that lives for one hop: whoever is on this network hears it, and nobody beyond.
   4  A unix socket has no reset. What it was sent can be read after it was closed; then its peer sees an end of
      stream, or ECONNRESET if we had not read all that it sent.
+  5  Who ends its stream first keeps the port for 60 s more (TIME_WAIT). Measured, lb's port towards the
+     endpoint: the client ended first, 20 of 20 sessions keep it; the endpoint ended first, none; both at
+     once, about half. No reset could spare it: the kernel goes there when the endpoint's end arrives, before
+     we know of it. Where lb itself ends a session that rests (idle, age, half-close), a reset towards the
+     endpoint does: 0 of 20, where an end of stream keeps all. It is sent if everything was acknowledged and
+     the endpoint has not ended its stream. (net.ipv4.tcp_tw_reuse = 1 lets the kernel use such ports again.)
 
 Rejected: forwarding a reset at once (it loses delivered bytes); FIN in its place (it hides truncation).
 """
@@ -20,10 +26,12 @@ from lb._ext.options cimport reset_at_close, silence_at_close
 from lb._ext.pump cimport *
 from lb._ext.queue cimport leave_queue
 from lb._ext.record cimport note_addresses, put_record
+from lb._ext.retries cimport stop_retrying
 from lb._ext.slab cimport give_block, give_details, give_slot
 from lb._ext.state cimport *
 from lb._ext.table cimport REFUSE_BY_CLOSE, REFUSE_BY_SILENCE, listener_t
 from lb._ext.transitions cimport become
+from lb._ext.want cimport stop_starving
 from lb._ext.wheel cimport clear_deadline, set_deadline
 
 cdef enum:
@@ -33,12 +41,21 @@ cdef enum:
 
 
 cdef void pass_reset(engine_t* e, session_t* s, int source) noexcept nogil:
-    if source == CLIENT:
-        s.reason, s.closer = REASON_CLIENT_RESET, BY_CLIENT
-    else:
-        s.reason, s.closer = REASON_ENDPOINT_RESET, BY_ENDPOINT
+    s.reason = loss_of(&s.side[source], source)
+    s.closer = BY_CLIENT if source == CLIENT else BY_ENDPOINT
     reset_at_close(s.side[source].fd)  # if it lives after all, it must not take what it got for complete
     start_linger(e, s, 1 - source, True)
+
+
+cdef int loss_of(side_t* here, int side) noexcept nogil:
+    cdef int error = 0
+    cdef socklen_t size = sizeof(error)
+    if here.flags & FAILED and here.fd != -1:
+        getsockopt(here.fd, SOL_SOCKET, SO_ERROR, &error, &size)
+        note_error(here, error)
+    if here.flags & VANISHED:
+        return REASON_CLIENT_VANISHED if side == CLIENT else REASON_ENDPOINT_VANISHED
+    return REASON_CLIENT_RESET if side == CLIENT else REASON_ENDPOINT_RESET
 
 
 cdef void start_linger(engine_t* e, session_t* s, int side, bint reset) noexcept nogil:
@@ -71,6 +88,14 @@ cdef void linger(engine_t* e, session_t* s) noexcept nogil:
         return
     set_deadline(e, s, min(e.now_ms + s.linger_wait_ms, s.linger_until_ms))
     s.linger_wait_ms = min(2 * s.linger_wait_ms, <uint32_t>LINGER_STEP_MS_MAX)
+
+
+cdef void spare_port(side_t* upstream) noexcept nogil:
+    cdef int unacknowledged = 1
+    if upstream.flags & (ENDED | FINISHED):  # the endpoint was first: the waiting is its own
+        return
+    if ioctl(upstream.fd, SIOCOUTQ, &unacknowledged) == 0 and unacknowledged == 0:
+        reset_at_close(upstream.fd)
 
 
 cdef void refuse(engine_t* e, session_t* s, const listener_t* line, int reason) noexcept nogil:
@@ -113,6 +138,8 @@ cdef void end(engine_t* e, session_t* s, int reason, int closer) noexcept nogil:
     release(e, s)  # before its client can see the end, and come again by another worker
     if s.source != NONE:
         leave_source(e, s)
+    stop_retrying(e, s)
+    stop_starving(e, s)
     give_opening(e, s)
     if s.details != NULL:
         give_details(e, s.details)

@@ -13,10 +13,10 @@ from lb._ext.board cimport (
     fast_bounds_us, map_board, observe, unmap_board,
 )
 from lb._ext.debug cimport close_owned
-from lb._ext.ending cimport cut
 from lb._ext.gate cimport return_token
 from lb._ext.linux cimport *
 from lb._ext.ring cimport map_ring, unmap_ring
+from lb._ext.session cimport close_some
 from lb._ext.slab cimport free_spares
 from lb._ext.state cimport *
 from lb._ext.table cimport map_table, table_t, unmap_table
@@ -26,10 +26,6 @@ from lb._ext.turn cimport (
 from lb._ext.wheel cimport start_wheel
 
 from lb._ext.board import FAILURE_NAMES, REASON_NAMES
-
-cdef enum:
-    SCAN_MAX = 4096             # slots looked at per close_some()
-    CUTS_MAX = 256              # sessions cut per close_some()
 
 # What serve() and step() report.
 MORE = TURN_MORE  # call again soon, without waiting for an event
@@ -66,13 +62,14 @@ cdef class Engine:
         e.queue_first = <uint32_t*>malloc(POOLS_MAX * sizeof(uint32_t))
         e.queue_fresh = <uint32_t*>malloc(POOLS_MAX * sizeof(uint32_t))
         e.queue_last = <uint32_t*>malloc(POOLS_MAX * sizeof(uint32_t))
-        e.retrying = <uint32_t*>calloc(POOLS_MAX, sizeof(uint32_t))
+        e.retrying = <retries_t*>calloc(POOLS_MAX, sizeof(retries_t))
+        e.starved = <uint32_t*>calloc(LISTENERS_MAX, sizeof(uint32_t))
         e.source_turns = <uint32_t*>calloc(POOLS_MAX, sizeof(uint32_t))
         e.slots_max = min(sessions_max, <uint32_t>SESSIONS_MAX)
         e.slots = <session_t*>mmap(NULL, e.slots_max * sizeof(session_t), PROT_READ | PROT_WRITE,
                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
         if (e.failures == NULL or e.failed == NULL or e.queue_first == NULL or e.queue_fresh == NULL
-                or e.queue_last == NULL or e.retrying == NULL or e.source_turns == NULL
+                or e.queue_last == NULL or e.retrying == NULL or e.starved == NULL or e.source_turns == NULL
                 or e.slots == <session_t*>MAP_FAILED):
             raise MemoryError
         memset(e.queue_first, 0xFF, POOLS_MAX * sizeof(uint32_t))
@@ -114,9 +111,11 @@ cdef class Engine:
         free(e.queue_fresh)
         free(e.queue_last)
         free(e.retrying)
+        free(e.starved)
         free(e.source_turns)
-        e.failures = e.failed = e.queue_first = e.queue_fresh = e.queue_last = e.retrying = NULL
-        e.source_turns = NULL
+        e.failures = e.failed = e.queue_first = e.queue_fresh = e.queue_last = NULL
+        e.starved = e.source_turns = NULL
+        e.retrying = NULL
         e.failed_count = 0
         unmap_table(&e.table)
         unmap_ring(e.ring)
@@ -231,7 +230,8 @@ cdef class Engine:
             self.unlisten(socket)
 
     def close_some(self, int64_t endpoint, int64_t listener, str reason, uint32_t start) -> int:
-        """Cuts sessions of an endpoint, or of a listener, or (both -1) all, from slot `start` on.
+        """Cuts sessions of an endpoint, or of a listener, or (both -1) all, from slot `start` on. Those that
+        are still being connected to that endpoint have lost nothing: they try another.
 
         A bounded number per call: returns the slot to go on from, or -1 when all were looked at.
         """
@@ -273,6 +273,8 @@ cdef class Engine:
             "details": self.e.details_used,
             "deadlines": self.e.deadlines_set,
             "queued": self.e.queued_count,
+            "starved": self.e.starved_count,
+            "retrying": retrying(self.e),
         }
 
     @property
@@ -286,6 +288,15 @@ cdef class Engine:
 
 
 # ---- Lifecycle --------------------------------------------------------------------------------------
+
+cdef uint32_t retrying(const engine_t* e) noexcept nogil:
+    """Sessions on a further attempt, after one that hung."""
+    cdef uint32_t pool, total = 0
+    if e.retrying != NULL:
+        for pool in range(POOLS_MAX):
+            total += e.retrying[pool].open
+    return total
+
 
 cdef int check_open(engine_t* e) except -1:
     if e.epfd == -1:
@@ -329,20 +340,3 @@ cdef void cut_all(engine_t* e) noexcept nogil:
     while start >= 0:
         start = close_some(e, -1, -1, REASON_SHUTDOWN, <uint32_t>start)
     run_ready(e)
-
-
-cdef int64_t close_some(engine_t* e, int64_t endpoint, int64_t listener, int reason,
-                        uint32_t start) noexcept nogil:
-    cdef uint32_t index = start
-    cdef int looked = 0, cuts = 0
-    cdef session_t* s
-    while index < e.slots_high and looked < SCAN_MAX and cuts < CUTS_MAX:
-        s = &e.slots[index]
-        index += 1
-        looked += 1
-        if s.state == FREE or (endpoint != -1 and s.endpoint != endpoint) or (
-                listener != -1 and s.listener != listener):
-            continue
-        cut(e, s, reason)
-        cuts += 1
-    return index if index < e.slots_high else -1

@@ -17,6 +17,7 @@ cdef extern from "errno.h" nogil:
     int errno
     enum:
         EACCES
+        EADDRINUSE
         EADDRNOTAVAIL
         EAFNOSUPPORT
         EAGAIN
@@ -33,11 +34,13 @@ cdef extern from "errno.h" nogil:
         EMFILE
         ENETUNREACH
         ENFILE
+        ENODEV
         ENOBUFS
         ENOENT
         ENOMEM
         ENONET
         ENOPROTOOPT
+        ENOSPC
         ENOTDIR
         EPERM
         EPIPE
@@ -205,12 +208,28 @@ cdef extern from "arpa/inet.h" nogil:
 
 cdef extern from "netinet/tcp.h" nogil:
     enum:
+        TCP_INFO
         TCP_KEEPCNT
         TCP_KEEPIDLE
         TCP_KEEPINTVL
         TCP_NODELAY
+        TCP_NOTSENT_LOWAT
         TCP_QUICKACK
         TCP_REPAIR
+    cdef struct tcp_info_t "tcp_info":
+        uint8_t tcpi_retransmits
+        uint8_t tcpi_probes
+        uint8_t tcpi_backoff
+        uint32_t tcpi_last_ack_recv
+
+cdef extern from *:
+    """
+    #ifndef TCP_RTO_MAX_MS  /* Linux 6.15 */
+    #define TCP_RTO_MAX_MS 44
+    #endif
+    """
+    enum:
+        TCP_RTO_MAX_MS
 
 cdef extern from "poll.h" nogil:
     enum:

@@ -4,7 +4,11 @@
 The client's socket inherits its options from the listening one; these are for what cannot be inherited.
 """
 from lb._ext.linux cimport *
+from lb._ext.state cimport LEAN, TRUSTED, side_t
 from lb._ext.table cimport listener_t
+
+cdef enum:
+    UNSENT_BYTES_MAX = 131072   # and one packet more
 
 
 cdef inline void set_option(int fd, int level, int name, int value) noexcept nogil:
@@ -59,6 +63,20 @@ cdef inline void silence_at_close(int fd) noexcept nogil:
     set_option(fd, IPPROTO_IP, IP_TTL, 1)
     set_option(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 1)
     reset_at_close(fd)
+
+
+cdef inline void bound_unsent(side_t* side) noexcept nogil:
+    """Else the kernel keeps up to net.ipv4.tcp_wmem (4 MiB) for a reader that never reads. It must be set
+    before so much is kept: when a stream begins, and for others once they live for a while."""
+    if not side.flags & (LEAN | TRUSTED):
+        side.flags |= LEAN
+        set_option(side.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
+
+
+cdef inline void free_unsent(side_t* side) noexcept nogil:
+    """It reads: a bound would only make portions small (twice the CPU for each byte, measured)."""
+    side.flags = (side.flags & ~LEAN) | TRUSTED
+    set_option(side.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 0)
 
 
 cdef inline void reset_at_close(int fd) noexcept nogil:

@@ -11,6 +11,7 @@ Facts
   4  send() that takes less than it was given says: blocked. An edge (OUT) comes when there is room.
   5  EAGAIN from splice() into a pipe means "no data" only if the pipe was empty at the call.
   6  A pipe may hold more bytes than F_GETPIPE_SZ says: its slots hold whole fragments.
+  7  Who asks for less than a block, for want of tokens, and gets it all, does not know what is left.
 
 Consequences
   What the taker refused is kept with the taker, in one block or one pipe; while something is kept nothing is
@@ -26,6 +27,8 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
 from lb._ext.linux cimport *
+from lb._ext.options cimport bound_unsent
+from lb._ext.pace cimport *
 from lb._ext.proxy cimport (
     SIGNATURE_BYTES_MAX, SIGNATURE_NOT, SIGNATURE_WHOLE, compare_signature, likeness_t,
 )
@@ -39,10 +42,38 @@ cdef enum:
 
 
 cdef pumped_t pump(engine_t* e, session_t* s, int source) noexcept nogil:
+    if s.pacing & (PACES << source):
+        return pump_paced(e, s, source)
+    return pump_some(e, s, source, TURN_BYTES, PUMP_STOPPED)
+
+
+cdef pumped_t pump_paced(engine_t* e, session_t* s, int source) noexcept nogil:
+    cdef uint64_t* total = &s.bytes_in if source == CLIENT else &s.bytes_out
+    cdef uint64_t before = total[0]
+    cdef uint64_t rate = rate_of(e, s, source)
+    cdef uint64_t allowed = paced_bytes(e, s, source, rate) if rate else TURN_BYTES
+    cdef pumped_t outcome
+    if allowed >= TURN_BYTES:
+        outcome = pump_some(e, s, source, TURN_BYTES, PUMP_STOPPED)
+    else:
+        outcome = pump_some(e, s, source, allowed, PUMP_PACED)
+    if rate and total[0] != before:
+        take_tokens(e, s, source, rate, total[0] - before)
+    if outcome == PUMP_PACED:
+        s.pacing |= PACE_WAITS << source
+    else:
+        s.pacing &= ~(PACE_WAITS << source)
+    return outcome
+
+
+cdef inline pumped_t pump_some(engine_t* e, session_t* s, int source, uint64_t bytes_max,
+                               pumped_t at_limit) noexcept nogil:
+    """At most `bytes_max`, exactly when that is PUMP_PACED, and then `at_limit`."""
     cdef side_t* giver = &s.side[source]
     cdef side_t* taker = &s.side[1 - source]
     cdef uint64_t* total = &s.bytes_in if source == CLIENT else &s.bytes_out
-    cdef uint64_t limit = total[0] + TURN_BYTES
+    cdef uint64_t limit = total[0] + bytes_max
+    cdef uint64_t left = PIPE_BYTES
     cdef uint64_t moved_before = e.moved_bytes
     cdef pumped_t outcome = flush(e, taker) if has_kept(taker) else PUMP_FINISHED
     while outcome == PUMP_FINISHED:  # the taker has all that was read so far
@@ -51,11 +82,14 @@ cdef pumped_t pump(engine_t* e, session_t* s, int source) noexcept nogil:
         if not giver.flags & READABLE:
             outcome = PUMP_WAITS
         elif total[0] >= limit:
-            outcome = PUMP_STOPPED
-        elif giver.flags & STREAM:
-            outcome = splice_once(e, giver, taker, total)
+            outcome = at_limit
         else:
-            outcome = copy_once(e, giver, taker, total)
+            if at_limit == PUMP_PACED:
+                left = limit - total[0]
+            if giver.flags & STREAM:
+                outcome = splice_once(e, giver, taker, total, min(left, <uint64_t>PIPE_BYTES))
+            else:
+                outcome = copy_once(e, giver, taker, total, min(left, <uint64_t>BLOCK_BYTES))
     if e.moved_bytes != moved_before:
         s.active_ms = e.now_ms
     return outcome
@@ -92,21 +126,24 @@ cdef pumped_t pump_doubted(engine_t* e, session_t* s) noexcept nogil:
 
 # ---- Copying ----------------------------------------------------------------------------------------
 
-cdef pumped_t copy_once(engine_t* e, side_t* giver, side_t* taker, uint64_t* total) noexcept nogil:
-    cdef ssize_t size = recv(giver.fd, e.buffer, BLOCK_BYTES, 0)
+cdef inline pumped_t copy_once(engine_t* e, side_t* giver, side_t* taker, uint64_t* total,
+                               size_t asked) noexcept nogil:
+    cdef ssize_t size = recv(giver.fd, e.buffer, asked, 0)
     if size <= 0:
         return read_nothing(giver, size)
     total[0] += size
-    if size < BLOCK_BYTES:
+    if size < <ssize_t>asked:
         giver.full_reads = 0
         if not giver.flags & (URGENT | FAILED | UNSURE):
             giver.flags &= ~READABLE
             if giver.flags & ENDED:
                 giver.flags |= FINISHED
-    elif giver.full_reads < STREAM_AFTER_READS:
+    elif size == BLOCK_BYTES and giver.full_reads < STREAM_AFTER_READS:
         giver.full_reads += 1
-        if giver.full_reads == STREAM_AFTER_READS and e.pipes_max and not giver.flags & URGENT:
-            giver.flags |= STREAM
+        if giver.full_reads == STREAM_AFTER_READS:
+            bound_unsent(taker)
+            if e.pipes_max and not giver.flags & URGENT:
+                giver.flags |= STREAM
     # The last bytes wait in the kernel for the end of stream that is passed on next: one packet, not two.
     return hand_over(e, taker, size, MSG_MORE if giver.flags & (FINISHED | BROKEN) == FINISHED else 0)
 
@@ -124,6 +161,7 @@ cdef pumped_t read_nothing(side_t* giver, ssize_t size) noexcept nogil:
         return PUMP_STOPPED
     if errno == ENOMEM or errno == ENOBUFS:
         return PUMP_NO_MEMORY
+    note_error(giver, errno)
     giver.flags |= BROKEN
     return PUMP_SOURCE_RESET
 
@@ -136,7 +174,7 @@ cdef pumped_t hand_over(engine_t* e, side_t* taker, ssize_t size, int more) noex
         e.moved_bytes += size
         return PUMP_FINISHED
     if taken == -1:
-        outcome = refused()
+        outcome = refused(taker)
         if outcome == PUMP_TAKER_RESET or outcome == PUMP_NO_MEMORY:
             return outcome
         taken = 0
@@ -149,7 +187,7 @@ cdef pumped_t hand_over(engine_t* e, side_t* taker, ssize_t size, int more) noex
     return outcome
 
 
-cdef pumped_t refused() noexcept nogil:
+cdef pumped_t refused(side_t* taker) noexcept nogil:
     """What errno says of a side that took nothing."""
     if errno == EAGAIN:
         return PUMP_WAITS
@@ -157,12 +195,14 @@ cdef pumped_t refused() noexcept nogil:
         return PUMP_STOPPED
     if errno == ENOMEM or errno == ENOBUFS:
         return PUMP_NO_MEMORY
+    note_error(taker, errno)
     return PUMP_TAKER_RESET
 
 
 # ---- Splicing ---------------------------------------------------------------------------------------
 
-cdef pumped_t splice_once(engine_t* e, side_t* giver, side_t* taker, uint64_t* total) noexcept nogil:
+cdef inline pumped_t splice_once(engine_t* e, side_t* giver, side_t* taker, uint64_t* total,
+                                 size_t asked) noexcept nogil:
     """Into a pipe and at once out of it. The pipe stays with the taker only if that is blocked."""
     cdef pipe_t* pipe = take_pipe(e)
     cdef ssize_t size
@@ -170,7 +210,7 @@ cdef pumped_t splice_once(engine_t* e, side_t* giver, side_t* taker, uint64_t* t
         giver.flags &= ~STREAM
         giver.full_reads = 0
         return PUMP_FINISHED
-    size = splice(giver.fd, NULL, pipe.into, NULL, PIPE_BYTES, SPLICE_F_MOVE | SPLICE_F_NONBLOCK)
+    size = splice(giver.fd, NULL, pipe.into, NULL, asked, SPLICE_F_MOVE | SPLICE_F_NONBLOCK)
     if size <= 0:
         give_pipe(e, pipe)
         if size == 0 or errno == EINVAL:
@@ -204,7 +244,7 @@ cdef pumped_t flush(engine_t* e, side_t* taker) noexcept nogil:
 cdef pumped_t flush_block(engine_t* e, side_t* taker) noexcept nogil:
     cdef ssize_t taken = send(taker.fd, taker.kept.data + taker.kept_from, taker.kept_size, MSG_NOSIGNAL)
     if taken == -1:
-        return refused()
+        return refused(taker)
     e.moved_bytes += taken
     taker.kept_from += <uint32_t>taken
     taker.kept_size -= <uint32_t>taken
@@ -220,7 +260,9 @@ cdef pumped_t flush_pipe(engine_t* e, side_t* taker) noexcept nogil:
     while pipe.size:
         taken = splice(pipe.out, NULL, taker.fd, NULL, pipe.size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK)
         if taken == -1:
-            return refused()
+            return refused(taker)
+        if taken == 0:  # the pipe says that it is empty: bytes are lost
+            return PUMP_NO_MEMORY
         e.moved_bytes += taken
         pipe.size -= taken
     drop_kept(e, taker)

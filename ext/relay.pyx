@@ -13,14 +13,23 @@ A session is OPENING, then CONNECTING, then RELAYING, and may end by LINGERING.
 Facts
   1  Events of one side come in any order with those of the other; what is known of a side is in its flags.
   2  Keepalive matters only to a session that lives: it is set when the wheel first meets the session.
+  3  A reader that stops holds what our kernel keeps for it. At first that is bounded (TCP_NOTSENT_LOWAT);
+     the bound is lifted when the reader makes room soon after it was blocked, and set again when it is seen
+     to stand still. So one that never read holds little, and one that reads is sent large portions; one that
+     read and then stopped may hold what the kernel allows (net.ipv4.tcp_wmem).
 """
 from lb._ext.board cimport *
 from lb._ext.cost cimport first_byte_took, weighs_costs
 from lb._ext.debug cimport bug_on
 from lb._ext.ending cimport cut, end, pass_reset, release, sooner, start_linger
 from lb._ext.linux cimport *
+from lb._ext.options cimport free_unsent
+from lb._ext.pace cimport paced_until_ms
 from lb._ext.pump cimport *
 from lb._ext.state cimport *
+
+cdef enum:
+    TRUSTED_WITHIN_MS = 100     # a reader that was blocked, and has room again
 
 
 cdef void on_relaying(engine_t* e, session_t* s, int side, uint32_t events) noexcept nogil:
@@ -30,8 +39,11 @@ cdef void on_relaying(engine_t* e, session_t* s, int side, uint32_t events) noex
     if e.moved_bytes >= e.moved_until:
         make_ready(e, s)
         return
-    if events & EPOLLOUT and has_kept(here) and not relay(e, s, 1 - side, True):
-        return
+    if events & EPOLLOUT and has_kept(here):
+        if here.flags & LEAN and e.now_ms - s.active_ms <= TRUSTED_WITHIN_MS:
+            free_unsent(here)
+        if not relay(e, s, 1 - side, True):
+            return
     if here.flags & READABLE:
         relay(e, s, side, False)
 
@@ -58,6 +70,9 @@ cdef bint relay(engine_t* e, session_t* s, int source, bint may_flush) noexcept 
         return True
     if outcome == PUMP_STOPPED:
         make_ready(e, s)
+        return True
+    if outcome == PUMP_PACED:
+        sooner(e, s, paced_until_ms(e, s, source))
         return True
     if outcome == PUMP_FINISHED and not giver.flags & BROKEN:
         return pass_end(e, s, source)
@@ -126,6 +141,11 @@ cdef bint salvage(engine_t* e, session_t* s, int broken) noexcept nogil:
         pass_reset(e, s, broken)
         return False
     return relay(e, s, broken, True)
+
+
+cdef bint lose(engine_t* e, session_t* s, int side) noexcept nogil:
+    s.side[side].flags |= VANISHED
+    return salvage(e, s, side)
 
 
 cdef void make_ready(engine_t* e, session_t* s) noexcept nogil:

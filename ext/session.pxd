@@ -1,6 +1,6 @@
 # cython: language_level=3
 """A session from accept to its one record: what happens to it, by its state."""
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 
 from lb._ext.state cimport engine_t, session_t
 
@@ -12,3 +12,7 @@ cdef void on_deadline(engine_t* e, session_t* s) noexcept nogil
 cdef void serve_queues(engine_t* e) noexcept nogil
 # Its turn on the ready list.
 cdef void go_on(engine_t* e, session_t* s) noexcept nogil
+# Cuts sessions of an endpoint, or of a listener, or (both -1) all, from slot `start` on: a bounded number.
+# Returns the slot to go on from, or -1 when all were looked at.
+cdef int64_t close_some(engine_t* e, int64_t endpoint, int64_t listener, int reason,
+                        uint32_t start) noexcept nogil

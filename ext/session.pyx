@@ -1,19 +1,23 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """What an event, a turn and a deadline mean in each state of a session."""
+from libc.stdint cimport int64_t
+
 from lb._ext.board cimport *
-from lb._ext.connect cimport attempt_failed, connect_somewhere, on_connecting, turn_away
-from lb._ext.ending cimport cut, end, linger, pass_reset
+from lb._ext.connect cimport (
+    attempt_failed, connect_again, connect_somewhere, on_connecting, try_elsewhere, turn_away,
+)
+from lb._ext.deadlines cimport check_deadlines
+from lb._ext.ending cimport cut, end, linger, loss_of
 from lb._ext.linux cimport *
 from lb._ext.opening cimport on_opening, opening_late
-from lb._ext.options cimport keep_alive
-from lb._ext.pick cimport draw
-from lb._ext.pump cimport has_kept
+from lb._ext.pace cimport PACE_WAITS_ANY
 from lb._ext.queue cimport next_served
 from lb._ext.relay cimport go_on_relaying, on_relaying
 from lb._ext.state cimport *
-from lb._ext.wheel cimport set_deadline
 
 cdef enum:
+    SCAN_MAX = 4096             # slots looked at per close_some()
+    CUTS_MAX = 256              # sessions cut per close_some()
     QUEUES_EVERY_MS = 1
     SERVED_MAX = 64             # queued sessions per pool and turn
 
@@ -26,8 +30,8 @@ cdef void on_event(engine_t* e, session_t* s, int side, uint32_t events) noexcep
             here.flags |= ENDED
         if events & EPOLLERR:
             here.flags |= FAILED
-        if events & EPOLLPRI:
-            here.flags = (here.flags | URGENT) & ~STREAM
+        if unlikely(events & EPOLLPRI or here.flags & URGENT):
+            note_urgent(here, events)
     if s.state == RELAYING:
         on_relaying(e, s, side, events)
     elif s.state == LINGERING:
@@ -38,9 +42,18 @@ cdef void on_event(engine_t* e, session_t* s, int side, uint32_t events) noexcep
     elif side == UPSTREAM:
         on_connecting(e, s, events)
     elif events & EPOLLERR:
-        end(e, s, REASON_CLIENT_RESET, BY_CLIENT)
+        end(e, s, loss_of(here, CLIENT), BY_CLIENT)
     elif s.state == OPENING:
         on_opening(e, s)
+
+
+cdef void note_urgent(side_t* here, uint32_t events) noexcept nogil:
+    """An event without PRI was made when no mark was ahead. One that arrived since comes with an event of its
+    own, and what a short read at it then missed is read after that."""
+    if events & EPOLLPRI:
+        here.flags = (here.flags | URGENT) & ~STREAM
+    else:
+        here.flags &= ~URGENT
 
 
 cdef void go_on(engine_t* e, session_t* s) noexcept nogil:
@@ -79,11 +92,10 @@ cdef void serve_queue(engine_t* e, uint32_t pool) noexcept nogil:
             return
 
 
-# ---- Deadlines --------------------------------------------------------------------------------------
-
 cdef void on_deadline(engine_t* e, session_t* s) noexcept nogil:
     if s.state == RELAYING:
-        check_idle(e, s)
+        if check_deadlines(e, s) and s.pacing & PACE_WAITS_ANY:
+            go_on_relaying(e, s)
     elif s.state == LINGERING:
         linger(e, s)
     elif s.state == CONNECTING:
@@ -93,24 +105,25 @@ cdef void on_deadline(engine_t* e, session_t* s) noexcept nogil:
         turn_away(e, s, REASON_QUEUE_TIMEOUT)
     elif s.state == OPENING:
         opening_late(e, s)
+    elif s.state == STARVED:
+        connect_again(e, s)
 
 
-cdef void check_idle(engine_t* e, session_t* s) noexcept nogil:
-    cdef uint8_t flags = s.side[CLIENT].flags | s.side[UPSTREAM].flags
-    cdef bint half = flags & SHUT
-    cdef uint32_t limit_ms = s.reset_linger_ms if flags & FAILED else s.half_close_ms if half else s.idle_ms
-    if not s.settled and s.listener < e.table.header.listeners_count:
-        s.settled = 1
-        keep_alive(s.side[UPSTREAM].fd, &e.table.listeners[s.listener], draw(e))
-        keep_alive(s.side[CLIENT].fd, &e.table.listeners[s.listener], draw(e))
-    if limit_ms == 0 and not flags & FAILED:
-        return
-    if e.now_ms < s.active_ms + limit_ms:
-        set_deadline(e, s, s.active_ms + limit_ms)
-        return
-    if flags & FAILED:
-        pass_reset(e, s, CLIENT if s.side[CLIENT].flags & FAILED else UPSTREAM)
-    elif has_kept(&s.side[CLIENT]) or has_kept(&s.side[UPSTREAM]):
-        cut(e, s, REASON_HALF_CLOSE_TIMEOUT if half else REASON_IDLE_TIMEOUT)
-    else:
-        end(e, s, REASON_HALF_CLOSE_TIMEOUT if half else REASON_IDLE_TIMEOUT, BY_LB)
+cdef int64_t close_some(engine_t* e, int64_t endpoint, int64_t listener, int reason,
+                        uint32_t start) noexcept nogil:
+    cdef uint32_t index = start
+    cdef int looked = 0, cuts = 0
+    cdef session_t* s
+    while index < e.slots_high and looked < SCAN_MAX and cuts < CUTS_MAX:
+        s = &e.slots[index]
+        index += 1
+        looked += 1
+        if s.state == FREE or (endpoint != -1 and s.endpoint != endpoint) or (
+                listener != -1 and s.listener != listener):
+            continue
+        if s.state == CONNECTING and endpoint != -1:
+            try_elsewhere(e, s)
+        else:
+            cut(e, s, reason)
+        cuts += 1
+    return index if index < e.slots_high else -1

@@ -41,6 +41,9 @@ cdef enum:
     URGENT = 64                 # urgent data: a short read does not mean that all was read
     STREAM = 128                # splice, rather than copy, what comes from it
     UNSURE = 256                # a unix socket: a short read does not mean that all was read
+    VANISHED = 512              # its peer answers no more: its connection timed out
+    LEAN = 1024                 # what its kernel keeps unsent is bounded
+    TRUSTED = 2048              # it has taken that much quickly: it is not
 
 cdef struct block_t:
     block_t* next               # in the free list
@@ -118,10 +121,12 @@ cdef struct session_t:
     uint8_t settled             # what a long life needs was done (keepalive towards the endpoint)
     uint8_t counted             # among the endpoint's and the pool's open ones
     uint8_t opens               # OPEN_..., still to be read or looked at
-    uint8_t retrying            # counted among its pool's further attempts
+    uint8_t retrying            # counted in its pool's retries_t
     uint8_t hashed              # `hash` is known
     uint8_t introduction        # version of the PROXY header that the endpoint gets; 0: none
-    uint8_t unused[3]
+    uint8_t pacing              # PACES_... and PACE_WAITS_... of each direction
+    uint8_t starved             # counted in starved_total
+    uint8_t unused
     uint32_t next_ready
     uint32_t queue_next
     uint32_t queue_prev
@@ -142,6 +147,8 @@ cdef struct session_t:
     uint64_t age_until_ms       # 0: no bound
     uint64_t paced_ns[2]        # by source side: when its token bucket is full again
     uint32_t suspect_ms[2]      # by side: since when its peer may have vanished (the low half); 0: not
+    uint32_t look_ms            # when its peers are looked at next (the low half)
+    uint32_t proven_ms          # when both had acknowledged everything (the low half); 0: not when looked at
     uint64_t hash               # of the client, for hashing policies
     uint64_t ticket             # in its pool's queue, of one that had no turn yet
     uint64_t queued_ns          # spent waiting for room; while QUEUED: since when, all of it in one
@@ -178,6 +185,12 @@ cdef struct listening_t:
     uint8_t paused              # out of the epoll set, for want of room or of a token
     uint64_t token_ns           # of rate_max, held for the next client: when it is due; 0: none is held
 
+cdef struct retries_t:
+    # Sessions that are on a further attempt now, after one that hung.
+    uint32_t open
+    uint32_t fresh              # of those, the ones that began in fresh_ms
+    uint64_t fresh_ms
+
 cdef struct engine_t:
     int32_t epfd
     int32_t timer_fd
@@ -211,7 +224,9 @@ cdef struct engine_t:
     uint32_t* queue_last        # [pool]; owned
     uint32_t queued_count       # in all of them
     uint64_t queues_due_ms      # when they are looked at next, for room that other workers made
-    uint32_t* retrying          # [pool]: sessions on a further attempt; owned
+    retries_t* retrying         # [pool]; owned
+    uint32_t* starved           # [listener]: STARVED sessions; owned
+    uint32_t starved_count      # in all of them
     # blocks, pipes, details
     block_t* blocks_free
     pipe_t* pipes_free

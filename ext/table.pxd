@@ -134,7 +134,7 @@ cdef struct pool_t:
     uint32_t bound_percent      # 0: none
     uint64_t hash_key[2]
     uint32_t weight_sum         # of the eligible ones
-    uint32_t retry_budget_percent
+    uint32_t retry_budget_percent  # of its open sessions; 0: no retries; 100: no bound
     uint32_t queue_max          # 0: no queue
     uint32_t queue_timeout_ms
     uint32_t send_proxy         # 0, 1 or 2: the version

@@ -179,7 +179,7 @@ def test_record_of_an_attempt_that_was_cut_short_says_unfinished(scene: Scene) -
     bench = scene.bench(snapshot_of([("127.0.0.1", port)], connect_timeout_ms=60_000))
     scene.client(bench.address)
     eventually(lambda: bench.engine.sessions_open, within_s=5, reason="it connects")
-    bench.call(bench.engine.close_some, 0, -1, "operator", 0)
+    bench.call(bench.engine.close_some, -1, 0, "operator", 0)
     record = scene.record(bench)
     assert [one["result"] for one in record["attempts"]] == ["unfinished"]
     assert (record["connect_ms"], record["first_byte_ms"], record["upstream"] is None) == (None, None, False)

@@ -12,11 +12,15 @@ from tests.support.blackhole import blackhole
 from tests.support.engine_bench import EngineBench, snapshot_of
 from tests.support.netns import run_in_netns
 from tests.support.ports import free_port
-from tests.support.scripted_endpoint import FIN, ScriptedEndpoint, read_exactly, read_to_end
+from tests.support.scripted_endpoint import FIN, RESET, ScriptedEndpoint, read_exactly, read_to_end
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Scene
+
+    from lb.model.snapshot import Snapshot
 
 SESSIONS_MAX = 64  # one chance in 2^64 that all begin at the same one of two endpoints
 POLICIES = [Policy.ROUND_ROBIN, Policy.LEAST_CONNECTIONS]
@@ -152,98 +156,114 @@ def test_pool_whose_endpoints_are_all_full_resets_and_says_refused_limit(scene: 
         other.accept().close()
 
 
-# ---- Failures of ours ----
+# ---- The retry budget ----
+
+RETRIES_MIN = 10
+HUNG = 15
 
 
-OWN = """
-import resource, socket, sys, time
-from tests.support.engine_bench import EngineBench, snapshot_of
-from tests.support.scripted_endpoint import ScriptedEndpoint, read_to_end
-endpoint = ScriptedEndpoint()
-bench = EngineBench(snapshot_of([endpoint.address, ("127.0.0.1", endpoint.address[1])]))
-client = socket.socket()
-client.settimeout(10)
-{before}
-client.connect(bench.address)
-bench.turn_until(lambda: bench.board.listener(0).closed["lb_error"] == 1)
-assert read_to_end(client) == (b"", "reset")
-counts = [bench.board.endpoint(number).connect_failures for number in (0, 1)]
-assert [one.pop("local") for one in counts] == [1, 1], counts
-assert not any(one[reason] for one in counts for reason in one), counts
-assert bench.engine.take_failures() == {{}}
-line = bench.lines()[0].decode()
-assert '"result":"local"' in line and '"reason":"lb_error"' in line, line
-client.close()
-{after}
-client = socket.create_connection(bench.address, timeout=10)
-bench.turn_until(lambda: bench.board.endpoint(0).sessions_total + bench.board.endpoint(1).sessions_total == 1)
-client.close()
-endpoint.accept().close()
-bench.turn_until(bench.is_empty)
-print("done")
-"""
+def hung_bench(scene: Scene, percent: int) -> tuple[EngineBench, Callable[[int], None]]:
+    """Endpoints that answer nobody; HUNG sessions have met a timeout, and stay on what they do then. Also a
+    function that lets more come, until each has met a timeout too."""
+    holes = [("127.0.0.1", scene.enter(blackhole()).port) for _ in range(3)]
+
+    def snapshot(connect_timeout_ms: int) -> Snapshot:
+        return snapshot_of(holes, retry_budget_percent=percent, connect_timeout_ms=connect_timeout_ms)
+
+    bench = scene.bench(snapshot(200), started=False)
+
+    def come(count: int) -> None:
+        before = timeouts(bench)
+        open_before = bench.engine.sessions_open
+        bench.publish(snapshot(200))
+        for _ in range(count):
+            scene.client(bench.address)
+        bench.turn_until(lambda: bench.engine.sessions_open == open_before + count)
+        bench.publish(snapshot(60_000))
+        bench.turn_until(lambda: timeouts(bench) == before + count)
+
+    come(HUNG)
+    return bench, come
 
 
-def test_connect_without_a_descriptor_is_never_charged_to_the_endpoint() -> None:
-    """One descriptor is left: enough to accept with, and none to connect with."""
-    script = OWN.format(
-        before="""
-hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-lowest = socket.socket()
-number = lowest.fileno()
-lowest.close()
-resource.setrlimit(resource.RLIMIT_NOFILE, (number + 1, hard))""",
-        after="resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))",
+def timeouts(bench: EngineBench) -> int:
+    return sum(bench.board.endpoint(number).connect_failures["timeout"] for number in range(3))
+
+
+def test_retry_budget_that_is_used_up_refuses_further_attempts(scene: Scene) -> None:
+    """Those that began in one millisecond were not counted against each other; who comes later is."""
+    bench, come = hung_bench(scene, 1)
+    first = bench.board.pool(0).retries_total
+    assert RETRIES_MIN <= first <= HUNG
+    assert bench.engine.held()["retrying"] == first
+    come(20)
+    counts = bench.board.pool(0)
+    assert (counts.retries_total, counts.retries_refused_total) == (
+        max(first, RETRIES_MIN),
+        HUNG + 20 - first,
     )
-    assert run_in_netns(script) == "done\n"
+    assert bench.board.listener(0).closed["connect_failed"] == HUNG + 20 - first
+    bench.engine.close_some(-1, -1, "shutdown", 0)
 
 
-def test_connect_without_a_port_is_never_charged_to_the_endpoint() -> None:
-    script = OWN.format(
-        before="""
-from pathlib import Path
-ports = Path("/proc/sys/net/ipv4/ip_local_port_range")
-client.bind(("127.0.0.1", 0))
-bench.address  # bound before the range shrinks to one port, which is taken
-ports.write_text("60000 60000")
-held = socket.create_connection(endpoint.address)
-""",
-        after='ports.write_text("32768 60999")\nheld.close()\nendpoint.accept().close()',
-    )
-    assert run_in_netns(script) == "done\n"
+def test_retry_budget_grows_with_the_open_sessions(scene: Scene) -> None:
+    bench, come = hung_bench(scene, 90)
+    come(20)
+    counts = bench.board.pool(0)
+    assert counts.retries_total > HUNG, "nine tenths of 35 are more than 15"
+    bench.engine.close_some(-1, -1, "shutdown", 0)
 
 
-def test_accept_without_a_descriptor_waits_and_is_served_later() -> None:
-    """The backlog waits, the engine does not spin, and the client never knows."""
-    script = """
-import resource, select, socket, time
-from tests.support.engine_bench import EngineBench, snapshot_of
-from tests.support.scripted_endpoint import ScriptedEndpoint, read_exactly
-endpoint = ScriptedEndpoint().echo()
-bench = EngineBench(snapshot_of([endpoint.address]))
-client = socket.create_connection(bench.address, timeout=10)
-hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-lowest = socket.socket()
-number = lowest.fileno()
-lowest.close()
-resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
-poll = select.poll()
-poll.register(bench.engine.fileno(), select.POLLIN)
-until = time.monotonic() + 0.5
-turns = 0
-while time.monotonic() < until:
-    if poll.poll(100):
-        bench.engine.step()
-        turns += 1
-assert turns < 30, f"{turns} turns in half a second"
-assert bench.engine.sessions_open == 0 and bench.board.worker(0).accept_paused_total >= 1
-resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
-client.sendall(b"patience")
-bench.start()
-assert read_exactly(client, 8) == b"patience"
-client.close()
-from tests.support.waiting import eventually
-eventually(bench.is_empty, within_s=5, reason="all is given back")
-print("done")
-"""
-    assert run_in_netns(script) == "done\n"
+@pytest.mark.parametrize(("percent", "refused"), [(0, HUNG), (100, 0)])
+def test_retry_budget_of_0_and_100_percent_is_none_and_no_bound(
+    scene: Scene, percent: int, refused: int
+) -> None:
+    bench, _ = hung_bench(scene, percent)
+    counts = bench.board.pool(0)
+    assert (counts.retries_total, counts.retries_refused_total) == (HUNG - refused, refused)
+    assert bench.board.listener(0).closed["connect_failed"] == refused
+    bench.engine.close_some(-1, -1, "shutdown", 0)
+
+
+def test_closed_ports_never_meet_the_retry_budget(scene: Scene) -> None:
+    endpoint = scene.endpoint()
+    bench = scene.bench(snapshot_of([*refusing(2), endpoint.address], retry_budget_percent=1))
+    clients = [scene.client(bench.address) for _ in range(200)]
+    eventually(lambda: bench.board.endpoint(2).sessions_total == len(clients), within_s=10, reason="served")
+    counts = bench.board.pool(0)
+    assert counts.retries_refused_total == 0
+    assert counts.retries_total == sum(bench.board.endpoint(n).connect_failures["refused"] for n in (0, 1))
+
+
+# ---- Orders to an endpoint's sessions ----
+
+
+@pytest.mark.parametrize("reason", ["endpoint_down", "drained"])
+def test_close_of_an_endpoint_sends_sessions_that_connect_to_it_elsewhere(scene: Scene, reason: str) -> None:
+    """They have lost nothing yet, however few attempts they may make."""
+    endpoint = scene.endpoint()
+    addresses = [("127.0.0.1", scene.enter(blackhole()).port), endpoint.address]
+    bench = scene.bench(snapshot_of(addresses, eligible=[0], connect_timeout_ms=60_000, attempts_max=1))
+    client = scene.client(bench.address)
+    client.sendall(b"patience")
+    eventually(lambda: bench.board.sessions_open_by_endpoint() == {0: 1}, within_s=5, reason="it connects")
+    bench.call(bench.publish, snapshot_of(addresses, generation=2, eligible=[1], attempts_max=1))
+    assert bench.call(bench.engine.close_some, 0, -1, reason, 0) == -1
+    server = scene.enter(endpoint.accept())
+    assert read_exactly(server, 8) == b"patience"
+    client.close()
+    server.close()
+    record = scene.record(bench)
+    assert (record["reason"], attempts(record)) == ("done", [("e1", "connected")])
+    assert bench.call(bench.engine.take_failures) == {}
+
+
+def test_close_of_the_last_endpoint_ends_sessions_that_connect_to_it(scene: Scene) -> None:
+    addresses = [("127.0.0.1", scene.enter(blackhole()).port)]
+    bench = scene.bench(snapshot_of(addresses, connect_timeout_ms=60_000))
+    client = scene.client(bench.address)
+    eventually(lambda: bench.board.sessions_open_by_endpoint() == {0: 1}, within_s=5, reason="it connects")
+    bench.call(bench.publish, snapshot_of(addresses, generation=2, eligible=[]))
+    bench.call(bench.engine.close_some, 0, -1, "endpoint_down", 0)
+    assert read_to_end(client) == (b"", RESET)
+    assert scene.record(bench)["reason"] == "no_endpoint"

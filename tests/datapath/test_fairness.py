@@ -95,16 +95,19 @@ def test_session_stopped_by_its_turn_goes_on_only_if_called_again(scene: Scene, 
 
 
 def grow_window(bench: EngineBench, client: socket.socket, server: socket.socket) -> None:
-    """Moves some megabytes, so that the kernel trusts the path with large windows."""
+    """Moves some megabytes, so that the kernel trusts the path with large windows, and lb the reader."""
     sent = received = 0
+    stood = False
     client.setblocking(False)
     server.setblocking(False)
     while sent < WARM_UP_BYTES or received < sent:
         with suppress(BlockingIOError):
             sent += client.send(bytes(TURN_BYTES)) if sent < WARM_UP_BYTES else 0
         bench.engine.step()
+        held = bench.engine.held()
+        stood = stood or held["blocks"] + held["pipes"] > 0
         with suppress(BlockingIOError):
-            received += len(server.recv(1 << 20))
+            received += len(server.recv(1 << 20)) if stood else 0
     while bench.engine.step() & MORE:
         pass
     server.settimeout(TIMEOUT_S)

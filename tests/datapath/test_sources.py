@@ -89,7 +89,7 @@ from pathlib import Path
 from tests.support.engine_bench import EngineBench, snapshot_of
 from tests.support.scripted_endpoint import ScriptedEndpoint
 endpoints = [ScriptedEndpoint(), ScriptedEndpoint()]
-bench = EngineBench(snapshot_of([endpoints[0].address], sources={sources}))
+bench = EngineBench(snapshot_of([endpoints[0].address], sources={sources}, routing_ms=200))
 other = EngineBench(snapshot_of([endpoints[1].address], sources={sources}))
 clients = [socket.socket() for _ in range({clients})]
 for number, client in enumerate(clients):
@@ -122,7 +122,7 @@ assert seen[3] == ("127.0.0.2", 60000), seen
 clients[4].connect(bench.address)
 bench.turn_until(lambda: bench.board.listener(0).closed["lb_error"] == 1)
 counts = bench.board.endpoint(0).connect_failures
-assert counts["local"] == 1 and sum(counts.values()) == 1, counts
+assert counts["local"] >= 1 and sum(counts.values()) == counts["local"], counts
 for server in held:
     server.close()
 """

@@ -12,7 +12,7 @@ import pytest
 
 from lb.shell.datapath import MORE
 from tests.support.scripted_endpoint import FIN, RESET, read_exactly, read_to_end, reset
-from tests.support.waiting import throughout
+from tests.support.waiting import eventually, throughout
 
 if TYPE_CHECKING:
     from conftest import Scene
@@ -34,7 +34,8 @@ def test_idle_session_ends_after_idle_timeout(scene: Scene, by: str) -> None:
     giver, taker = (client, server) if by == "client" else (server, client)
     giver.sendall(b"once")
     assert read_exactly(taker, 4) == b"once"
-    assert read_to_end(client) == read_to_end(server) == (b"", FIN)
+    assert read_to_end(client) == (b"", FIN)
+    assert read_to_end(server) == (b"", RESET)  # it spares a port; everything was acknowledged
     record = scene.record(bench)
     assert (record["reason"], record["closed_by"]) == ("idle_timeout", "lb")
     assert 0.25 <= lived_s(record) < 0.25 + LATE_S_MAX
@@ -118,6 +119,63 @@ def test_half_close_timeout_is_moved_by_bytes(scene: Scene) -> None:
 
     throughout(a_byte_goes, for_s=0.6, reason="it lives while bytes move", every_s=0.05)
     assert scene.record(bench)["reason"] == "half_close_timeout"
+
+
+# ---- Age ----
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_session_ends_at_its_age_busy_or_not(scene: Scene, busy: bool) -> None:
+    endpoint = scene.endpoint().echo() if busy else scene.endpoint()
+    bench = scene.relay(endpoint, age_max_ms=600, connect_timeout_ms=50)
+    client = scene.client(bench.address)
+
+    def has_ended() -> bool:
+        try:
+            if busy:
+                client.sendall(b"x")
+                return client.recv(1) == b""
+        except ConnectionResetError:
+            return True
+        return bench.engine.sessions_open == 0
+
+    eventually(lambda: bench.engine.sessions_open, within_s=5, reason="it began")
+    eventually(has_ended, within_s=0.6 + LATE_S_MAX, reason="its age is reached", every_s=0.01)
+    record = scene.record(bench)
+    assert (record["reason"], record["closed_by"]) == ("lifetime", "lb")
+    assert 0.54 <= lived_s(record) < 0.6 + LATE_S_MAX
+
+
+def test_age_is_shortened_by_lot_by_a_tenth_at_most(scene: Scene) -> None:
+    endpoint = scene.endpoint()
+    bench = scene.relay(endpoint, age_max_ms=1000, connect_timeout_ms=50)
+    for _ in range(60):
+        scene.client(bench.address)
+    lived = sorted(lived_s(record) for record in scene.records(bench, 60))
+    assert lived[0] >= 0.9
+    assert lived[-1] - lived[0] > 0.04, "one chance in 10^13 for lots"
+
+
+def test_age_with_bytes_for_a_reader_that_stopped_resets(scene: Scene) -> None:
+    endpoint = scene.endpoint(receive_bytes=4096)
+    bench = scene.relay(endpoint, age_max_ms=700, connect_timeout_ms=50)
+    client, server = scene.session(bench, endpoint)
+    client.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        client.sendall(bytes(64 << 20))
+    assert scene.record(bench)["reason"] == "lifetime"
+    assert read_to_end(server)[1] == RESET
+
+
+def test_age_ends_before_idle_and_idle_before_age(scene: Scene) -> None:
+    endpoint = scene.endpoint()
+    for age_ms, idle_ms, reason in ((300, 60_000, "lifetime"), (60_000, 300, "idle_timeout")):
+        bench = scene.relay(endpoint, age_max_ms=age_ms, idle_ms=idle_ms, connect_timeout_ms=50)
+        scene.client(bench.address)
+        assert scene.record(bench)["reason"] == reason
+
+
+# ---- Many, and the timer ----
 
 
 def test_many_sessions_that_expire_at_once_all_end(scene: Scene) -> None:

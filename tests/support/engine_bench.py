@@ -45,9 +45,15 @@ def snapshot_of(
     connect_timeout_ms: int = 1_200,
     attempts_max: int = 3,
     listeners: int = 1,
+    keepalive_s: tuple[int, int, int] = (30, 10, 3),
     sources: Sequence[str] = (),
+    **rest: Any,
 ) -> Snapshot:
-    """One pool (id 0), an endpoint per address, all eligible unless told otherwise; listeners 0 to n-1."""
+    """One pool (id 0), an endpoint per address, all eligible unless told otherwise; listeners 0 to n-1.
+
+    `rest`: further values of the listener's line or the pool's, by name.
+    """
+    of_pool = {key: rest.pop(key) for key in PoolLine.__slots__ if key in rest}
     chosen = tuple(range(len(addresses)) if eligible is None else eligible)
     lines = [
         EndpointLine(
@@ -56,9 +62,11 @@ def snapshot_of(
         for i, address in enumerate(addresses)
     ]
     walked = chosen if schedule is None else tuple(schedule)
-    pool = PoolLine("pool", policy, connect_timeout_ms, attempts_max, chosen, walked, sources=tuple(sources))
+    pool = PoolLine(
+        "pool", policy, connect_timeout_ms, attempts_max, chosen, walked, sources=tuple(sources), **of_pool
+    )
     listener = ListenerLine(
-        "web", 0, sessions_max, idle_ms, half_close_ms, reset_linger_ms, keepalive_s=(30, 10, 3)
+        "web", 0, sessions_max, idle_ms, half_close_ms, reset_linger_ms, keepalive_s, **rest
     )
     return Snapshot(generation, (listener,) * listeners, (pool,), tuple(lines))
 
