@@ -91,7 +91,7 @@ cdef class Engine:
         """Cuts every session and gives everything back. A second call does nothing."""
         cdef engine_t* e = self.e
         if e.epfd != -1:
-            for index in range(e.listenings_high):  # not by `places`: at the end of the interpreter it is gone
+            for index in range(e.listenings_high):  # `places` may be gone by now
                 if e.listenings[index].fd != -1:
                     forget_listening(e, &e.listenings[index])
             cut_all(e)

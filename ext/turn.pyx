@@ -4,8 +4,8 @@
 serve() waits in the engine's own epoll set and turns, without the GIL, until there is something for Python:
 the descriptor of the worker's loop stands in that set too. The other way round (the loop watches the engine's
 descriptor, and step() drains it) costs a second wait and Python's way in and out for every wake-up: 7 % of
-the CPU of a busy session; it is for whoever has a loop of his own. One timerfd in the set drives the wheel; it
-is edge-triggered, so nobody has to read it.
+the CPU of a busy session; it is for whoever has a loop of his own. One timerfd in the set drives the wheel;
+it is edge-triggered, so nobody has to read it.
 """
 from libc.string cimport memset
 
