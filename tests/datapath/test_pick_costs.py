@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -290,12 +292,23 @@ def test_sessions_of_other_policies_give_none(scene: Scene) -> None:
     assert known_cost(bench, 0) == 0
 
 
+def has_connected(bench: EngineBench, endpoint: int, count: int) -> bool:
+    return sum(bench.board.endpoint(endpoint).connect_seconds.counts) == count
+
+
 def test_sessions_leave_an_endpoint_that_refuses(scene: Scene) -> None:
     """One of them finds out, and goes elsewhere; the others do not come by it any more."""
     one, two = scene.endpoint(), scene.endpoint()
     bench = scene.relay(one, two, policy=Policy.PEAK_EWMA, connect_timeout_ms=60_000)
     one.close()
-    for _ in range(30):
-        scene.session(bench, two)
+    with socket.socket() as holder:  # it does not listen; but nobody else gets the port
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(one.address)
+        for count in range(1, 31):
+            scene.session(bench, two)
+            # Until the engine has seen that it is connected, `two` is as doubtful as the one that refuses.
+            eventually(
+                partial(has_connected, bench, 1, count), within_s=5, reason="it is connected", every_s=0.001
+            )
     assert bench.board.endpoint(0).connect_failures["refused"] == 1
     assert known_cost(bench, 0) > known_cost(bench, 1)
