@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import socket
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,8 +25,9 @@ from tests.support.proxy_headers import (
     v2,
 )
 from tests.support.scale import Scale
+from tests.support.scripted import unix_server
 from tests.support.scripted_endpoint import FIN, RESET, ScriptedEndpoint, read_exactly, read_to_end, reset
-from tests.support.snapshots import changed
+from tests.support.snapshots import changed, networks
 from tests.support.waiting import eventually, throughout
 
 if TYPE_CHECKING:
@@ -417,6 +419,38 @@ def test_trust_is_judged_by_the_socket_and_admission_by_the_header(scene: Scene)
     client = scene.client(bench.address)
     client.sendall(HEADERS["v1 over IPv6"] + b"question")
     assert read_exactly(scene.enter(endpoint.accept()), 8) == b"question"
+
+
+def test_limits_of_a_source_are_of_the_client_that_the_header_names(scene: Scene, tmp_path: Path) -> None:
+    """Also by way of a proxy on a unix socket, which is no source itself."""
+    endpoint = scene.endpoint()
+    made = changed(
+        snapshot_of([endpoint.address]),
+        listener={"accept_proxy": networks("unix:"), "sessions_max_per_source": 1},
+    )
+    bench = scene.bench(made, started=False)
+    path = str(tmp_path / "web.sock")
+    listening = unix_server(path)
+    listening.setblocking(False)
+    bench.engine.listen(8, 0, listening.detach())
+    bench.start()
+
+    def client(host: str) -> socket.socket:
+        made = scene.enter(socket.socket(socket.AF_UNIX))
+        made.settimeout(10)
+        made.connect(path)
+        made.sendall(build(2, (host, 5), WEB) + b"question")
+        return made
+
+    first = client("192.0.2.1")
+    assert read_exactly(scene.enter(endpoint.accept()), 8) == b"question"
+    assert read_to_end(client("192.0.2.1"))[0] == b""
+    record = scene.record(bench)
+    assert (record["reason"], record["client"], record["peer"]) == ("refused_limit", "192.0.2.1:5", "unix:")
+    other = client("192.0.2.2")
+    assert read_exactly(scene.enter(endpoint.accept()), 8) == b"question"
+    first.close()
+    other.close()
 
 
 def test_sessions_at_once_keep_their_own_addresses(scene: Scene) -> None:
