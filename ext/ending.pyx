@@ -7,8 +7,8 @@ Facts
   2  close() with unread bytes sends a reset. When both ends of stream were read nothing is unread.
   3  A socket in TCP_REPAIR is closed without a packet, which takes CAP_NET_ADMIN. Without it a refusal in
      silence is a reset that lives for one hop: whoever is on this network hears it, and nobody beyond.
-  4  A unix socket has no reset. What it was sent can be read after it was closed; then its peer sees an end of
-     stream, or ECONNRESET if we had not read all that it sent.
+  4  A unix socket has no reset. What it was sent can be read after it was closed; then its peer sees an end
+     of stream, or ECONNRESET if we had not read all that it sent.
   5  Who ends its stream first keeps the port for 60 s more (TIME_WAIT). Measured, lb's port towards the
      endpoint: the client ended first, 20 of 20 sessions keep it; the endpoint ended first, none; both at
      once, about half. No reset could spare it: the kernel goes there when the endpoint's end arrives, before
