@@ -40,3 +40,8 @@ def _is_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def own_host() -> str:
+    """An address of loopback that nobody else uses: there all ports are free, a thousand in a row."""
+    return f"127.{_random.randrange(16, 255)}.{_random.randrange(1, 255)}.1"

@@ -20,7 +20,7 @@ from tests.support.async_waiting import until
 from tests.support.connecting import accept_all, connect, is_ignored, is_refused
 from tests.support.netns import run_in_netns
 from tests.support.open_fds import open_fds
-from tests.support.ports import free_port, free_ports
+from tests.support.ports import free_port, free_ports, own_host
 
 WORKERS = 2
 OPTIONS, PLAIN = TcpOptions(), UnixSocket()
@@ -227,9 +227,10 @@ def test_bind_a_thousand_ports_beside_a_thousand_takes_no_thousand_looks_each(
     looks = []
     overlap = binding.overlap
     monkeypatch.setattr(binding, "overlap", lambda one, other: looks.append(one) or overlap(one, other))
-    first = [port for port in free_ports(1000) if port]
-    binder.open(listener("web", *first))
-    binder.open(listener("web", *first), listener("api", *free_ports(1000)))
+    host = own_host()
+    first = listener("web", *range(20000, 21000), host=host)
+    binder.open(first)
+    binder.open(first, listener("api", *range(21000, 22000), host=host))
     assert len(binder.standing()) == 2000
     assert len(looks) < 2000
 
