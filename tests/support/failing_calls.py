@@ -27,7 +27,8 @@ CALLS = (
 def compiled(folder: Path) -> Path:
     library = folder / "failing_calls.so"
     words = ["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-fvisibility=hidden", "-o", str(library)]
-    subprocess.run([*words, str(SOURCE), "-ldl"], check=True)
+    unwatched = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}  # gcc is not ours
+    subprocess.run([*words, str(SOURCE), "-ldl"], check=True, env=unwatched)
     return library
 
 

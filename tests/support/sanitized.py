@@ -19,13 +19,14 @@ from tests.support.source import ROOT
 
 TREE = ROOT / "build" / "sanitize"
 COPIED = ("lb", "ext", "tests", "bench", "config", "pyproject.toml", "README.md", "LICENSE", "dev")
-MADE = ("*.so", "*.c", "*.o", "__pycache__", "build", "results")
+MADE = ("*.so", "*.o", "__pycache__", "build", "results")
 FLAGS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1", "-g")
 RELEASE_FLAGS = '"-O2", "-g0"'
 ENVIRONMENT = {
     "PYTHONMALLOC": "malloc",  # so that Python's own objects have their red zones too
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
     "LB_DEBUG": "1",
+    "LB_SANITIZED": "1",
 }
 ASAN = "abort_on_error=1:strict_string_checks=1:detect_stack_use_after_return=1"
 # The interpreter has read its options by now; what it starts (a shell, ip) leaks, and is not ours.
@@ -94,9 +95,8 @@ def copy() -> None:
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(
-                source, TREE / name, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*MADE)
-            )
+            made = shutil.ignore_patterns(*MADE, *(["*.c"] if name == "ext" else []))
+            shutil.copytree(source, TREE / name, symlinks=True, dirs_exist_ok=True, ignore=made)
         else:
             shutil.copy2(source, TREE / name)
     for path in (TREE / "ext").glob("*.p*"):
