@@ -1,4 +1,4 @@
-"""The data path under the address and undefined-behaviour sanitizers: a small part here, all by ./dev sanitize."""
+"""The data path under the address and undefined-behaviour sanitizers: a part here, all by ./dev sanitize."""
 
 from __future__ import annotations
 

@@ -34,6 +34,7 @@ class End:
         self.ended = ""
         self.finished = False  # its own stream
         self.was_reset = False  # by itself
+        self.is_broken = False  # by the other, as send() was told
 
     @property
     def is_open(self) -> bool:
@@ -47,7 +48,8 @@ class End:
             size = self.sock.send(data)
         except BlockingIOError:
             return 0
-        except OSError:
+        except OSError:  # told once: what recv() finds afterwards looks like an end of stream
+            self.is_broken = True
             return -1
         self.sent += data[:size]
         return size
@@ -64,7 +66,7 @@ class End:
             self.ended = RESET
             return 0
         if not data:
-            self.ended = FIN
+            self.ended = RESET if self.is_broken else FIN
         self.received += data
         return len(data)
 
