@@ -361,7 +361,10 @@ class World:
                 side.stalled, side.finishes = False, True
         self.eventually(lambda: all(one.record for one in self.sessions), "every session has its record")
         self.eventually(self.bench.is_empty, "the engine holds nothing")
-        self.settle()
+        ends = [side.end for session in self.sessions for side in session.sides if side.end is not None]
+        self.eventually(
+            lambda: all(end.ended or not end.is_open for end in ends), "every end sees its session's end"
+        )
         self.check()
         for session in self.sessions:
             self._check_end(session)
