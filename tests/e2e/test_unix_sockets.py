@@ -158,11 +158,19 @@ def test_unix_endpoint_is_probed_and_taken_out_and_back(folder: Path) -> None:
         eventually(lambda: lb.health("a", "app") == "DOWN", within_s=10, reason="there is no file")
         with scripted(answering_http, str(path)):
             eventually(lambda: lb.health("a", "app") == "UP", within_s=10, reason="it answers")
-            with connect(port) as client:
-                client.sendall(b"GET / HTTP/1.1\r\n\r\n")
-                assert client.recv(100).startswith(b"HTTP/1.1 200 OK")
+            # UP is known a moment before the workers are told.
+            eventually(lambda: answers_http(port), within_s=10, reason="sessions go there again")
         eventually(lambda: lb.health("a", "app") == "DOWN", within_s=10, reason="nobody serves the path")
         assert "refused" in json.dumps(lb.events("endpoint_changed"))
+
+
+def answers_http(port: int) -> bool:
+    try:
+        with connect(port) as client:
+            client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            return client.recv(100).startswith(b"HTTP/1.1 200 OK")
+    except ConnectionError:
+        return False
 
 
 # ---- Reloads ----
