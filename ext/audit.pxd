@@ -8,6 +8,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 from lb._ext.debug cimport DEBUG, bug_on
+from lb._ext.pace cimport PACE_WAITS
 from lb._ext.state cimport *
 
 cdef enum:
@@ -23,6 +24,8 @@ cdef struct tally_t:
     uint32_t details
     uint32_t deadlines
     uint32_t queued
+    uint32_t starved
+    uint32_t retrying
     uint32_t ready
     uint64_t alive
     uint64_t counted
@@ -84,15 +87,19 @@ cdef inline void check_side(const side_t* here) noexcept nogil:
 cdef inline void check_relaying(const session_t* s) noexcept nogil:
     bug_on(s.side[CLIENT].fd == -1 or s.side[UPSTREAM].fd == -1, "it relays, and a side is gone")
     bug_on(s.endpoint == NONE or not s.counted or not s.connected_ns, "it relays to nobody")
-    check_direction(s, &s.side[CLIENT], &s.side[UPSTREAM])
-    check_direction(s, &s.side[UPSTREAM], &s.side[CLIENT])
+    check_direction(s, CLIENT)
+    check_direction(s, UPSTREAM)
 
 
-cdef inline void check_direction(const session_t* s, const side_t* giver, const side_t* taker) noexcept nogil:
+cdef inline void check_direction(const session_t* s, int source) noexcept nogil:
+    cdef const side_t* giver = &s.side[source]
+    cdef const side_t* taker = &s.side[1 - source]
     bug_on(taker.flags & SHUT and has_any(taker), "an end of stream was passed on before the bytes")
     bug_on(taker.flags & SHUT and not giver.flags & FINISHED, "an end of stream was passed on that none sent")
     bug_on(not s.ready and giver.flags & READABLE and not giver.flags & FINISHED and not has_any(taker)
-           and not taker.flags & (SHUT | BROKEN), "there is something to read, and nobody will")
+           and not taker.flags & (SHUT | BROKEN) and not s.pacing & (PACE_WAITS << source),
+           "there is something to read, and nobody will")
+    bug_on(s.pacing & (PACE_WAITS << source) and s.wheel_place == NONE, "tokens are waited for, and no deadline")
 
 
 # ---- The engine -------------------------------------------------------------------------------------
@@ -110,6 +117,7 @@ cdef inline void audit(const engine_t* e) noexcept nogil:
     bug_on(tally.details != e.details_used or e.details_used > e.details_made, "details are miscounted")
     bug_on(tally.deadlines != e.deadlines_set, "deadlines are miscounted")
     bug_on(tally.queued != e.queued_count, "queued sessions are miscounted")
+    bug_on(tally.starved != e.starved_count, "starved sessions are miscounted")
     bug_on(tally.alive != e.cell.sessions_open, "open sessions are miscounted")
     check_gauges(e, &tally)
     check_ready(e, tally.ready)
@@ -146,22 +154,30 @@ cdef inline void count_held(const session_t* s, tally_t* tally) noexcept nogil:
     tally.details += s.details != NULL
     tally.deadlines += s.wheel_place != NONE
     tally.queued += s.state == QUEUED
+    tally.starved += s.state == STARVED
+    tally.retrying += s.retrying
     tally.alive += 1
     tally.counted += s.counted
 
 
 cdef inline void check_gauges(const engine_t* e, const tally_t* tally) noexcept nogil:
-    cdef uint64_t endpoints = 0, listeners = 0, pools = 0
+    cdef uint64_t endpoints = 0, listeners = 0, pools = 0, queued = 0, starved = 0, retrying = 0
     cdef uint32_t i
     for i in range(e.board.header.endpoints_high):
         endpoints += e.open[i]
     for i in range(e.board.header.listeners_high):
         listeners += e.listener_open[i]
+        starved += e.starved[i]
     for i in range(e.board.header.pools_high):
         pools += e.pools[i].sessions_open
+        queued += e.pools[i].queued
+        retrying += e.retrying[i].open
     bug_on(endpoints != tally.counted, "the endpoints' gauges are not what sessions they have")
     bug_on(listeners != tally.alive, "the listeners' gauges are not what sessions they have")
     bug_on(pools != tally.counted, "the pools' gauges are not what sessions they have")
+    bug_on(queued != tally.queued, "the pools' queues are not who waits in them")
+    bug_on(starved != tally.starved, "listeners are not as starved as their sessions")
+    bug_on(retrying != tally.retrying, "the pools' retries are not who is on one")
 
 
 cdef inline void check_ready(const engine_t* e, uint32_t ready) noexcept nogil:
@@ -199,7 +215,7 @@ cdef inline void check_closed(const engine_t* e) noexcept nogil:
     if not DEBUG:
         return
     memset(&nothing, 0, sizeof(nothing))
-    bug_on(e.slots_used or e.descriptors_open or e.deadlines_set or e.queued_count,
+    bug_on(e.slots_used or e.descriptors_open or e.deadlines_set or e.queued_count or e.starved_count,
            "a session outlives its engine")
     bug_on(e.blocks_made or e.pipes_made or e.details_made, "memory outlives its engine")
     bug_on(e.blocks_used or e.pipes_used or e.details_used, "memory is held by nobody")

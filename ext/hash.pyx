@@ -40,6 +40,7 @@ cdef uint32_t pick_by_hash(engine_t* e, const pool_t* pool, session_t* s) noexce
     cdef const uint32_t* slots = e.table.ids + pool.hash_first
     cdef uint64_t share = 0
     cdef uint32_t endpoint
+    cdef uint32_t laden = PICK_NONE  # the first that only the bound speaks against
     cdef int probe
     if not s.hashed:
         s.hash, s.hashed = client_hash(pool, s), 1
@@ -50,10 +51,12 @@ cdef uint32_t pick_by_hash(engine_t* e, const pool_t* pool, session_t* s) noexce
     if pool.hash_count:
         for probe in range(PROBES_MAX):
             endpoint = slots[mixed(s.hash, probe) % pool.hash_count]
-            if (e.table.endpoints[endpoint].eligible and verdict(e, s, endpoint) == FITS
-                    and (share == 0 or is_below(e, pool, endpoint, share))):
-                return endpoint
-    return walk(e, pool, s, share)
+            if e.table.endpoints[endpoint].eligible and verdict(e, s, endpoint) == FITS:
+                if share == 0 or is_below(e, pool, endpoint, share):
+                    return endpoint
+                if laden == PICK_NONE:
+                    laden = endpoint
+    return walk(e, pool, s, share, laden)
 
 
 cdef bint is_below(engine_t* e, const pool_t* pool, uint32_t endpoint, uint64_t share) noexcept nogil:
@@ -62,11 +65,12 @@ cdef bint is_below(engine_t* e, const pool_t* pool, uint32_t endpoint, uint64_t 
     return is_open * 100 * pool.weight_sum < share * e.table.endpoints[endpoint].weight
 
 
-cdef uint32_t walk(engine_t* e, const pool_t* pool, const session_t* s, uint64_t share) noexcept nogil:
-    """Nearly nothing is eligible, or fits: from the client's place on, over what is."""
+cdef uint32_t walk(engine_t* e, const pool_t* pool, const session_t* s, uint64_t share,
+                   uint32_t laden) noexcept nogil:
+    """Nearly nothing is eligible, or fits: from the client's place on, over what is; else `laden`."""
     cdef const uint32_t* eligible = e.table.ids + pool.eligible_first
     cdef uint32_t at = s.hash % pool.eligible_count
-    cdef uint32_t outcome = PICK_NONE
+    cdef uint32_t outcome = laden
     cdef uint32_t _, endpoint
     cdef verdict_t found
     for _ in range(pool.eligible_count):

@@ -1,6 +1,7 @@
 # cython: language_level=3
 """The retry budget of a pool: how many sessions may be on a further attempt at a time."""
 from lb._ext.board cimport FAILED_LOCAL
+from lb._ext.debug cimport count_down
 from lb._ext.state cimport engine_t, retries_t, session_t
 from lb._ext.table cimport pool_t
 
@@ -22,6 +23,6 @@ cdef inline void stop_retrying(engine_t* e, session_t* s) noexcept nogil:
     cdef retries_t* retries = &e.retrying[s.pool]
     if s.retrying:
         s.retrying = 0
-        retries.open -= 1
+        count_down(&retries.open)
         if s.connect_from_ns // 1000000 == retries.fresh_ms:
             retries.fresh -= 1

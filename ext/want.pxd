@@ -1,5 +1,6 @@
 # cython: language_level=3
 """Want of our own: no descriptor, no port, no memory to connect with. The session is STARVED then."""
+from lb._ext.debug cimport count_down
 from lb._ext.state cimport STARVED, engine_t, session_t
 
 cdef enum want_t:
@@ -14,6 +15,6 @@ cdef bint starve(engine_t* e, session_t* s) noexcept nogil
 
 cdef inline void stop_starving(engine_t* e, session_t* s) noexcept nogil:
     if s.state == STARVED:
-        e.starved[s.listener] -= 1
-        e.starved_count -= 1
+        count_down(&e.starved[s.listener])
+        count_down(&e.starved_count)
         e.room_made = True
