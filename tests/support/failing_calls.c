@@ -32,7 +32,7 @@
 enum {
     CALL_NONE, CALL_ACCEPT4, CALL_BIND, CALL_CALLOC, CALL_CLOSE, CALL_CONNECT, CALL_EPOLL_CREATE1, CALL_EPOLL_CTL,
     CALL_EPOLL_WAIT, CALL_FCNTL, CALL_FSTAT, CALL_GETPEERNAME, CALL_GETSOCKNAME, CALL_GETSOCKOPT, CALL_IOCTL,
-    CALL_MALLOC, CALL_MMAP, CALL_PIPE2, CALL_RECV, CALL_SEND, CALL_SETSOCKOPT, CALL_SHUTDOWN, CALL_SOCKET,
+    CALL_MALLOC, CALL_MMAP, CALL_PIPE2, CALL_POLL, CALL_RECV, CALL_SEND, CALL_SETSOCKOPT, CALL_SHUTDOWN, CALL_SOCKET,
     CALL_SPLICE, CALL_TIMERFD_CREATE, CALL_TIMERFD_SETTIME, CALLS /* as in failing_calls.py */
 };
 enum { HOW_EDGE = -1, HOW_SHORT = -2 };
@@ -264,6 +264,11 @@ EXPORTED int fstat64(int fd, struct stat64* found) {
 }
 
 EXPORTED int pipe2(int fds[2], int flags) { return FAIL_OR(CALL_PIPE2, -1, syscall(SYS_pipe2, fds, flags)); }
+
+EXPORTED int poll(struct pollfd* waited, nfds_t count, int timeout_ms) {
+    struct timespec timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000000L};
+    return FAIL_OR(CALL_POLL, -1, syscall(SYS_ppoll, waited, count, timeout_ms < 0 ? NULL : &timeout, NULL, 0));
+}
 
 EXPORTED ssize_t recv(int fd, void* data, size_t size, int flags) {
     if (OURS && fails(CALL_RECV, fd)) {

@@ -19,8 +19,8 @@ EDGE, SHORT = "edge", "short"
 HOWS = {EDGE: -1, SHORT: -2}
 CALLS = (
     "", "accept4", "bind", "calloc", "close", "connect", "epoll_create1", "epoll_ctl", "epoll_wait", "fcntl",
-    "fstat", "getpeername", "getsockname", "getsockopt", "ioctl", "malloc", "mmap", "pipe2", "recv", "send",
-    "setsockopt", "shutdown", "socket", "splice", "timerfd_create", "timerfd_settime",
+    "fstat", "getpeername", "getsockname", "getsockopt", "ioctl", "malloc", "mmap", "pipe2", "poll", "recv",
+    "send", "setsockopt", "shutdown", "socket", "splice", "timerfd_create", "timerfd_settime",
 )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ HARMLESS = {
     "fcntl": "EPERM EBUSY ENOMEM",
     "getsockname": "ENOBUFS",
     "pipe2": "EMFILE ENFILE ENOMEM",
+    "poll": "EINTR ENOMEM",
     "recv": f"EINTR {EDGE} {SHORT}",
     "send": f"EINTR {EDGE} {SHORT}",
     "setsockopt": "ENOBUFS ENOPROTOOPT EPERM EINVAL",

@@ -11,210 +11,23 @@ import json
 import select
 import socket
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from lb.model.pool import Policy
 from lb.model.snapshot import EndpointLine, ListenerLine, PoolLine, Snapshot
 from tests.support.engine_bench import EngineBench, socket_address
 from tests.support.failing_calls import FailingCalls, Seen
+from tests.support.fault_plays import Outcome, Play, plays
 from tests.support.ports import free_port
-from tests.support.scripted_endpoint import FIN, RESET
+from tests.support.scripted_endpoint import FIN
 from tests.support.stage import End, Part, Turner, connecting
 
 SMALL_BUFFER = 4096
-BULK_BYTES = 600_000
-NOISE = bytes((index * 2_654_435_761 >> 16) & 0xFF for index in range(1 << 16)) * 16
 PIPES_MAX = 1  # fewer than there are streams: some are copied
 QUIET_MS = 15  # in which nothing came: then the clock jumps
 # From one to the next as long as nothing happens: beyond the longest deadline, then time to see what it did.
 JUMPS_MS = (50, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 1, 1, 1)
 STEPS_MAX = 6000  # a trial without a fault takes some 300
 ROUNDS_MAX = 20_000
-
-
-class Outcome(NamedTuple):
-    """What both ends of a session saw; a fault that does not concern it leaves that as it was."""
-
-    client_received: bytes
-    client_ended: str
-    server_received: bytes
-    server_ended: str
-    reason: str
-
-
-@dataclass(eq=False)
-class Play:
-    """One session: what its ends do, and what became of it."""
-
-    name: str
-    client_part: Callable[[Play], Part]
-    server_part: Callable[[Play, End], Part]
-    refusing: int = 0  # endpoints where nobody listens
-    small: bool = False  # the buffers of whoever reads
-    at_paths: bool = False  # client and endpoint are connected by unix sockets
-    sources: tuple[str, ...] = ()  # hosts to connect to the endpoint from
-    listening: list[socket.socket] = field(default_factory=list)
-    client: End = field(init=False)
-    servers: list[End] = field(default_factory=list)  # in the order of being accepted
-    client_port: int = 0
-    server_ports: list[int] = field(default_factory=list)
-    quiet: Callable[[], bool] = lambda: False
-
-    @property
-    def server(self) -> End | None:
-        """One that was given up came to its end without a byte; it may have been accepted after the other."""
-        kept = [one for one in self.servers if one.received or not one.ended]
-        return (kept or self.servers or [None])[-1]
-
-    def outcome(self, reason: str) -> Outcome:
-        server = self.server
-        return Outcome(
-            bytes(self.client.received),
-            self.client.ended,
-            bytes(server.received) if server else b"",
-            server.ended if server else "",
-            reason,
-        )
-
-
-# ---- What the sessions do ---------------------------------------------------------------------------
-
-
-def plays() -> list[Play]:
-    return [
-        Play("exchange", ask_thrice, echo),
-        Play("bulk", pour, pour_back),
-        Play("half-close", ask_and_finish, answer_at_the_end),
-        Play("client-reset", ask_and_reset, echo),
-        Play("endpoint-reset", read_all, speak_and_reset),
-        Play("blocked", pour, wait_and_read, small=True),
-        Play("blocked-answer", wait_and_drink, pour_out, small=True),
-        Play("refused", ask_thrice, echo, refusing=1),
-        Play("greeting", read_all, greet),
-        Play("sourced", ask_thrice, echo, sources=("127.0.0.2", "127.0.0.3")),
-        Play("unix-bulk", pour, pour_back, at_paths=True),
-        Play("unix-reset", read_all, speak_and_leave, at_paths=True),
-    ]
-
-
-def ask_thrice(play: Play) -> Part:
-    for size in (1, 500, 9000):
-        before = len(play.client.received)
-        yield from play.client.send(NOISE[:size])
-        yield from play.client.read(before + size)
-    play.client.finish()
-    yield from play.client.read_to_end()
-
-
-def echo(_play: Play, server: End) -> Part:
-    back = 0
-    while not server.ended or back < len(server.received):
-        got = server.pull()
-        sent = server.push(memoryview(bytes(server.received))[back : back + 65536])
-        if sent < 0:
-            return
-        back += sent
-        yield got > 0 or sent > 0
-    server.finish()
-
-
-def pour(play: Play) -> Part:
-    """Sends all it has, reading what comes meanwhile."""
-    view = memoryview(NOISE)[:BULK_BYTES]
-    while view:
-        got = play.client.pull()
-        sent = play.client.push(view)
-        if sent < 0:
-            break
-        view = view[sent:]
-        yield got > 0 or sent > 0
-    play.client.finish()
-    yield from play.client.read_to_end()
-
-
-def pour_back(_play: Play, server: End) -> Part:
-    view = memoryview(NOISE)[1000 : 1000 + BULK_BYTES]
-    while view or not server.ended:
-        got = server.pull(65536)
-        sent = server.push(view) if view else 0
-        if sent < 0:
-            return
-        view = view[sent:]
-        yield got > 0 or sent > 0
-    server.finish()
-
-
-def ask_and_finish(play: Play) -> Part:
-    yield from play.client.send(NOISE[:100_000])
-    play.client.finish()
-    yield from play.client.read_to_end()
-
-
-def answer_at_the_end(_play: Play, server: End) -> Part:
-    yield from server.read_to_end()
-    yield from server.send(NOISE[5:80_000])
-    server.finish()
-
-
-def ask_and_reset(play: Play) -> Part:
-    yield from play.client.send(NOISE[:2000])
-    yield from play.client.read(2000)
-    play.client.reset()
-
-
-def speak_and_reset(play: Play, server: End) -> Part:
-    yield from server.send(NOISE[:50_000])
-    while len(play.client.received) < 50_000 and not play.client.ended:
-        yield False
-    server.reset()
-
-
-def speak_and_leave(play: Play, server: End) -> Part:
-    """With bytes unread, which is what a unix socket has for a reset."""
-    yield from play.client.send(NOISE[:10])
-    yield from server.send(NOISE[:50_000])
-    while len(play.client.received) < 50_000 and not play.client.ended:
-        yield False
-    server.reset()
-
-
-def read_all(play: Play) -> Part:
-    yield from play.client.read_to_end()
-    play.client.finish()
-
-
-def greet(_play: Play, server: End) -> Part:
-    yield from server.send(NOISE[:33_000])
-    server.finish()
-    yield from server.read_to_end()
-
-
-def wait_and_read(play: Play, server: End) -> Part:
-    """Reads nothing until all the ways are full, then a little at a time."""
-    while not play.quiet():
-        yield False
-    while not server.ended:
-        yield server.pull(20_000) > 0
-    server.finish()
-
-
-def pour_out(_play: Play, server: End) -> Part:
-    yield from server.send(NOISE[7 : 7 + BULK_BYTES])
-    server.finish()
-    yield from server.read_to_end()
-
-
-def wait_and_drink(play: Play) -> Part:
-    while not play.quiet():
-        yield False
-    while not play.client.ended:
-        yield play.client.pull(20_000) > 0
-    play.client.finish()
-
-
-# ---- The trial --------------------------------------------------------------------------------------
 
 
 class Trial:
@@ -368,8 +181,10 @@ def snapshot(played: list[Play]) -> Snapshot:
         for number, place in enumerate(places):
             endpoints.append(EndpointLine(f"{play.name}-{number}", play.name, socket_address(place), 1, 0))
         ids = tuple(range(first, len(endpoints)))
-        pools.append(PoolLine(play.name, Policy.ROUND_ROBIN, 20_000, 3, ids, ids, sources=play.sources))
-        listeners.append(ListenerLine(play.name, index, 0, 30_000, 15_000, 2000, keepalive_s=(30, 10, 3)))
+        pools.append(PoolLine(play.name, Policy.ROUND_ROBIN, 20_000, 3, ids, ids, **play.pool))
+        listeners.append(
+            ListenerLine(play.name, index, 0, 30_000, 15_000, 2000, keepalive_s=(30, 10, 3), **play.listener)
+        )
     return Snapshot(1, tuple(listeners), tuple(pools), tuple(endpoints))
 
 
@@ -414,17 +229,16 @@ def truncated(play: Play, reasons: list[str]) -> list[str]:
     server = play.server
     if server is None:
         return []
-    for name, giver, taker in (("upload", play.client, server), ("download", server, play.client)):
-        if not giver.sent.startswith(taker.received):
+    for name, giver, taker, consumed, added in (
+        ("upload", play.client, server, play.consumed_bytes, play.introduction_bytes),
+        ("download", server, play.client, 0, 0),
+    ):
+        sent, received = giver.sent[consumed:], taker.received[added:]
+        if not sent.startswith(received):
             problems.append(f"{play.name}: {name}: what came is not what was sent")
         given_up = reasons in (["idle_timeout"], ["half_close_timeout"])
         if play.at_paths or given_up:
             continue
-        if taker.ended == FIN and not (giver.finished and taker.received == giver.sent):
-            problems.append(
-                f"{play.name}: {name}: {len(taker.received)} of {len(giver.sent)} bytes, and a clean end"
-            )
+        if taker.ended == FIN and not (giver.finished and received == sent):
+            problems.append(f"{play.name}: {name}: {len(received)} of {len(sent)} bytes, and a clean end")
     return problems
-
-
-__all__ = ["RESET", "Outcome", "Play", "Trial", "judge"]

@@ -1,0 +1,70 @@
+"""`python -m bench.faults`: what proves the data path right, whole. CI runs the same, scaled down.
+
+All of it on an extension with the address and undefined-behaviour sanitizers and the debug checks: the tests
+of the data path with their fuzzers, every system call that fails in every way and at every place, and the state
+machine. What was counted goes to results/DATE-faults.json. Exit code 1 when anything was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from typing import Any
+
+from bench.compare import facts
+from bench.soak import RESULTS
+from tests.support import sanitized
+
+TIMEOUT_S = 4 * 3600
+FUZZ_CASES = "300000"  # of each fuzzer
+PARTS = {
+    "data_path": "tests/datapath",
+    "failing_calls": "tests/faults/test_nth_failure.py",
+    "state_machine": "tests/property",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.faults", description=__doc__)
+    parser.add_argument("--only", choices=PARTS, action="append", help="these parts (all)")
+    options = parser.parse_args()
+    sanitized.build()
+    results: dict[str, Any] = {"facts": facts.gather([])}
+    for name in options.only or PARTS:
+        results[name] = part(PARTS[name])
+        print(f"{name}: {json.dumps(results[name])}", flush=True)
+    path = RESULTS / f"{time.strftime('%Y-%m-%d')}-faults.json"
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"written: {path}", file=sys.stderr)
+    return int(any(results[name]["exit_code"] for name in options.only or PARTS))
+
+
+def part(tests: str) -> dict[str, Any]:
+    """Runs it at full size. `said`: the counts that tests print; `output`: all, where something was found."""
+    os.environ |= {"LB_E2E_SCALE": "full", "LB_FUZZ": FUZZ_CASES}
+    start_s = time.monotonic()
+    done = sanitized.run(
+        ["-q", "-s", "--timeout", str(TIMEOUT_S), tests],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=TIMEOUT_S,
+    )
+    lines = done.stdout.splitlines()
+    found = {
+        "exit_code": done.returncode,
+        "seconds": round(time.monotonic() - start_s),
+        "outcome": next(
+            (line for line in reversed(lines) if re.search(r"\d+ (passed|failed|error)", line)), ""
+        ),
+        "said": [line.lstrip(".") for line in lines if re.match(r'\.*(\d+ cases|\{["\'])', line)],
+    }
+    return found | ({"output": lines} if done.returncode else {})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
