@@ -1,7 +1,7 @@
 """`python -m bench.faults`: what proves the data path right, whole. CI runs the same, scaled down.
 
 All of it on an extension with the address and undefined-behaviour sanitizers and the debug checks: the tests
-of the data path with their fuzzers, every system call that fails in every way and at every place, and the state
+of the data path with their fuzzers, every system call that fails in every way and everywhere, and the state
 machine. What was counted goes to results/DATE-faults.json. Exit code 1 when anything was found.
 """
 
