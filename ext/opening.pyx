@@ -71,16 +71,24 @@ cdef void go_to_pool(engine_t* e, session_t* s, const listener_t* line) noexcept
 
 cdef ssize_t peek(engine_t* e, session_t* s, const listener_t* line, size_t size_max) noexcept nogil:
     """The first bytes, into the engine's buffer. 0: none yet, or the session is gone."""
-    cdef ssize_t size = recv(s.side[CLIENT].fd, e.buffer, size_max, MSG_PEEK)
+    cdef ssize_t size = read_some(s.side[CLIENT].fd, e.buffer, size_max, MSG_PEEK)
     if size > 0:
         return size
     if size == 0:
         end(e, s, REASON_DONE, BY_CLIENT)  # a health check that only connects
     elif errno == EAGAIN:
         await_more(e, s, line)
+    elif errno == ENOMEM or errno == ENOBUFS or errno == EINTR:
+        cut(e, s, REASON_LB_ERROR)
     else:
         end(e, s, REASON_CLIENT_RESET, BY_CLIENT)
     return 0
+
+
+cdef ssize_t read_some(int fd, char* data, size_t size, int flags) noexcept nogil:
+    """recv(), once more if a signal came: no edge would."""
+    cdef ssize_t found = recv(fd, data, size, flags)
+    return recv(fd, data, size, flags) if found == -1 and errno == EINTR else found
 
 
 cdef void await_more(engine_t* e, session_t* s, const listener_t* line) noexcept nogil:
@@ -107,7 +115,7 @@ cdef bint read_header(engine_t* e, session_t* s, const listener_t* line) noexcep
     if not note_header(e, s, line, &header):
         cut(e, s, REASON_LB_ERROR)
         return False
-    if recv(s.side[CLIENT].fd, e.buffer, header.size, 0) != header.size:
+    if read_some(s.side[CLIENT].fd, e.buffer, header.size, 0) != header.size:
         cut(e, s, REASON_LB_ERROR)  # what was peeked at cannot have left
         return False
     s.opens &= ~OPEN_PROXY

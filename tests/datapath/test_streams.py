@@ -98,6 +98,44 @@ def test_stream_in_pieces_of_any_size_is_the_same_spliced_and_copied(scene: Scen
     assert seen[0] == seen[1] == seen[2], f"seed {seed}"
 
 
+def send_with_urgent_bytes(connection: socket.socket, data: bytes, sizes: list[int]) -> None:
+    """As send_in_pieces, but the last byte of every third piece is sent as urgent data."""
+    at = 0
+    for number, size in enumerate(sizes):
+        piece = data[at : at + size]
+        at += size
+        if piece and number % 3 == 0:
+            connection.sendall(piece[:-1])
+            connection.sendall(piece[-1:], socket.MSG_OOB)
+        else:
+            connection.sendall(piece)
+    connection.sendall(data[at:])
+    connection.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_stream_with_urgent_data_and_a_half_close_is_the_same_spliced_and_copied(
+    scene: Scene, seed: int
+) -> None:
+    """The endpoint answers only when the client has ended: the other way outlives a half-close."""
+    for pipes_max in (0, 16):
+        draw = random.Random(seed)
+        data = draw.randbytes(2_000_000)
+        sizes = [draw.choice((1, 2, 1460, 16_384, 65_536, 150_000)) for _ in range(40)]
+        endpoint = scene.endpoint(receive_bytes=draw.choice((0, 32_768)))
+        client, server = scene.session(scene.relay(endpoint, pipes_max=pipes_max), endpoint)
+        for end in (client, server):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        sending = InThread(send_with_urgent_bytes, client, data, sizes)
+        upload = InThread(read_in_pieces, server, random.Random(seed)).result(WITHIN_S)
+        sending.result(WITHIN_S)
+        answering = InThread(send_with_urgent_bytes, server, data[::-1], sizes)
+        download = InThread(read_in_pieces, client, random.Random(seed)).result(WITHIN_S)
+        answering.result(WITHIN_S)
+        expected = [(len(data), hashlib.sha256(each).hexdigest()) for each in (data, data[::-1])]
+        assert [upload, download] == expected, f"seed {seed}, pipes_max {pipes_max}"
+
+
 def test_stream_that_turns_into_small_messages_is_answered_at_once(scene: Scene) -> None:
     """Out of splicing and back into it, several times within one session."""
     endpoint = scene.endpoint().echo()

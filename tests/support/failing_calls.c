@@ -270,13 +270,15 @@ EXPORTED int poll(struct pollfd* waited, nfds_t count, int timeout_ms) {
     return FAIL_OR(CALL_POLL, -1, syscall(SYS_ppoll, waited, count, timeout_ms < 0 ? NULL : &timeout, NULL, 0));
 }
 
-EXPORTED ssize_t recv(int fd, void* data, size_t size, int flags) {
-    if (OURS && fails(CALL_RECV, fd)) {
+static int peeked_fd = -1;
+
+static ssize_t received(int fd, void* data, size_t size, int flags, int ours) {
+    if (ours && fails(CALL_RECV, fd)) {
         struct pollfd now = {fd, POLLRDHUP, 0};
         if (how != HOW_SHORT)
             return failed(fd);
-        /* Behind an end of stream the kernel gives all there is, and so must this. */
-        if (size < 2 || poll(&now, 1, 0) != 0) {
+        /* Behind an end of stream, and of what was peeked at, the kernel gives all there is, and so must this. */
+        if (size < 2 || fd == peeked_fd || poll(&now, 1, 0) != 0) {
             seen.applied = 0;
         } else {
             ssize_t outcome = syscall(SYS_recvfrom, fd, data, size / 2, flags, NULL, NULL);
@@ -285,6 +287,12 @@ EXPORTED ssize_t recv(int fd, void* data, size_t size, int flags) {
         }
     }
     return syscall(SYS_recvfrom, fd, data, size, flags, NULL, NULL);
+}
+
+EXPORTED ssize_t recv(int fd, void* data, size_t size, int flags) {
+    ssize_t outcome = received(fd, data, size, flags, OURS);
+    peeked_fd = flags & MSG_PEEK ? fd : -1;
+    return outcome;
 }
 
 EXPORTED ssize_t send(int fd, const void* data, size_t size, int flags) {

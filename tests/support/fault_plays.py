@@ -57,9 +57,10 @@ class Play:
 
     @property
     def server(self) -> End | None:
-        """One that was given up came to its end without a byte; it may have been accepted after the other."""
+        """One that was given up came to its end without a byte or with a part of lb's own header; it may have
+        been accepted after the other."""
         kept = [one for one in self.servers if one.received or not one.ended]
-        return (kept or self.servers or [None])[-1]
+        return max(kept or self.servers, key=lambda one: len(one.received), default=None)
 
     def outcome(self, reason: str) -> Outcome:
         server = self.server
