@@ -261,6 +261,8 @@ cdef struct engine_t:
     uint32_t log_written        # of this second
     uint32_t log_left_out       # since the last that was written
     uint32_t full_batches       # in a row: more events may be waiting
+    uint32_t linger_turns       # that could have slept
+    uint32_t linger_credit      # 0: looking again before sleeping does not pay now
     uint64_t moved_bytes        # sent to any side, ever
     uint64_t moved_until        # then whoever has an event waits on the ready list for the next step
     epoll_event events[EVENTS_MAX]

@@ -43,8 +43,10 @@ def finder(checkout: Path | None) -> Callable[[], str | None]:
 
 
 def command(setup: Setup, lb: str | None = None) -> list[str]:
-    (setup.folder / "run").mkdir(exist_ok=True)
-    path = setup.folder / "lb.yaml"
+    """The file has a folder of its own, as in /etc: lb looks whenever something stirs in there."""
+    for name in ("run", "etc"):
+        (setup.folder / name).mkdir(exist_ok=True)
+    path = setup.folder / "etc" / "lb.yaml"
     path.write_text(
         CONFIG.format(
             setup=setup,
