@@ -35,7 +35,14 @@ from lb._ext.relay cimport lose
 from lb._ext.state cimport *
 from lb._ext.table cimport listener_t
 
+cdef enum settled_t:
+    FRESH                       # it may be short
+    POSTPONED                   # until look_ms
+    SETTLED
+
 cdef enum:
+    SETTLED_WITHIN_MS = 2000    # after the first deadline that it met
+    POSTPONED_PART = 8          # of user_timeout, at most
     LOOKS_PER_TIMEOUT = 4
     LOOK_ROUNDED_MS = 256
     UNANSWERED_PROBES = 2
@@ -61,22 +68,33 @@ cdef bint check_deadlines(engine_t* e, session_t* s) noexcept nogil:
             return False
         next_ms = min(next_ms, s.age_until_ms)
     if line != NULL:
-        if not s.settled:
-            settle(e, s, line)
-        if line.user_timeout_ms:
-            if <int32_t>(<uint32_t>e.now_ms - s.look_ms) >= 0 and not look(e, s, line.user_timeout_ms):
+        if s.settled == FRESH:
+            postpone(e, s, line)
+        elif <int32_t>(<uint32_t>e.now_ms - s.look_ms) >= 0:
+            if s.settled == POSTPONED:
+                settle(e, s, line)
+            if line.user_timeout_ms and not look(e, s, line.user_timeout_ms):
                 return False
+        if s.settled == POSTPONED or line.user_timeout_ms:
             next_ms = min(next_ms, e.now_ms + <uint32_t>(s.look_ms - <uint32_t>e.now_ms))
     if next_ms != NEVER:
         sooner(e, s, next_ms)
     return True
 
 
+cdef void postpone(engine_t* e, session_t* s, const listener_t* line) noexcept nogil:
+    """Sessions that came together are not all settled together: it would hold up the others."""
+    cdef uint32_t within_ms = SETTLED_WITHIN_MS
+    if line.user_timeout_ms:
+        within_ms = min(within_ms, line.user_timeout_ms // POSTPONED_PART)
+    s.settled = POSTPONED
+    s.look_ms = <uint32_t>e.now_ms + <uint32_t>(<uint64_t>draw(e) * within_ms >> 32)
+
+
 cdef void settle(engine_t* e, session_t* s, const listener_t* line) noexcept nogil:
-    """What only a session needs that lives: it costs a short one nothing."""
+    """What only a session needs that lives, 5 us: it costs a short one nothing."""
     cdef int side
-    s.settled = 1
-    s.look_ms = <uint32_t>e.now_ms
+    s.settled = SETTLED
     for side in range(2):
         keep_alive(s.side[side].fd, line, draw(e))
         bound_unsent(&s.side[side])

@@ -24,7 +24,7 @@ cdef enum:
     ACCEPTS_MAX = 16            # per listener and wake-up
     TURN_BYTES = 262144         # per session and turn, then others are served
     STEP_BYTES = 1 << 20        # per batch of events, and per round of the ready list: some 300 µs each
-    EXPIRIES_MAX = 64           # per turn
+    EXPIRIES_MAX = 16           # per turn
     LISTENINGS_MAX = 65536      # listening sockets of one worker, which may stand in for all others
     NAME_BYTES_MAX = 255        # of a server name: RFC 1035
     TLVS_BYTES_MAX = 1024       # of a PROXY header, kept to be handed on
@@ -118,7 +118,7 @@ cdef struct session_t:
     uint8_t linger_reset        # end it by a reset, rather than orderly
     uint8_t ready               # it is on the ready list
     uint8_t acknowledges_late   # the handshake's last acknowledgement rides on the first bytes
-    uint8_t settled             # what a long life needs was done (keepalive towards the endpoint)
+    uint8_t settled             # deadlines.pyx: whether what a long life needs was done
     uint8_t counted             # among the endpoint's and the pool's open ones
     uint8_t opens               # OPEN_..., still to be read or looked at
     uint8_t retrying            # counted in its pool's retries_t
