@@ -293,7 +293,7 @@ cdef uint32_t retrying(const engine_t* e) noexcept nogil:
     """Sessions on a further attempt, after one that hung."""
     cdef uint32_t pool, total = 0
     if e.retrying != NULL:
-        for pool in range(POOLS_MAX):
+        for pool in range(<uint32_t>POOLS_MAX):
             total += e.retrying[pool].open
     return total
 

@@ -225,7 +225,7 @@ cdef uint64_t source_open(const engine_t* e, uint64_t key) noexcept nogil:
     cdef uint32_t worker, way
     for worker in range(e.board.count):
         cell = &e.board.sources[<size_t>worker * SOURCES_MAX + first_way(key)]
-        for way in range(SOURCE_WAYS):
+        for way in range(<uint32_t>SOURCE_WAYS):
             if load_acquire(&cell[way].key) == key:
                 open = load_acquire(&cell[way].open)
                 if load_acquire(&cell[way].key) == key:
@@ -272,10 +272,10 @@ cdef source_rate_t* rate_cell(engine_t* e, uint64_t key) noexcept nogil:
     cdef source_rate_t* first = &e.board.source_rates[first_way(key)]
     cdef uint64_t before
     cdef uint32_t way
-    for way in range(SOURCE_WAYS):
+    for way in range(<uint32_t>SOURCE_WAYS):
         if load_acquire(&first[way].key) == key:
             return &first[way]
-    for way in range(SOURCE_WAYS):
+    for way in range(<uint32_t>SOURCE_WAYS):
         before = load_acquire(&first[way].key)
         if load_acquire(&first[way].full_ns) <= e.now_ns and (
                 swap_if(&first[way].key, &before, key) or before == key):

@@ -24,7 +24,6 @@ cdef enum:
     ACCEPTS_MAX = 16            # per listener and wake-up
     TURN_BYTES = 262144         # per session and turn, then others are served
     STEP_BYTES = 1 << 20        # per batch of events, and per round of the ready list: some 300 µs each
-    EXPIRIES_MAX = 16           # per turn
     LISTENINGS_MAX = 65536      # listening sockets of one worker, which may stand in for all others
     NAME_BYTES_MAX = 255        # of a server name: RFC 1035
     TLVS_BYTES_MAX = 1024       # of a PROXY header, kept to be handed on

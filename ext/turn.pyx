@@ -29,6 +29,7 @@ cdef enum:
     LINGER_HIT = 2              # so it goes on while a third of the looks bring something
     LINGER_TRY_EVERY = 16       # turns, when it does not pay
     STEP_NS_MAX = 1000000       # of step(): control messages wait no longer
+    DUE_NS_MAX = 100000         # of a turn, for deadlines
     FEW_EVENTS = 4              # after so few, nothing more is likely: back to the loop at once
     FULL_BATCHES_MAX = 1024     # 65536 events: then deadlines are met in a flood too
 
@@ -101,7 +102,7 @@ cdef int wait(engine_t* e, int wait_ms) noexcept nogil:
     for _ in range(LINGER_LOOKS):
         count = epoll_wait(e.epfd, e.events, EVENTS_MAX, 0)
         if count:
-            e.linger_credit = min(e.linger_credit + LINGER_HIT, LINGER_CREDIT_MAX)
+            e.linger_credit = min(e.linger_credit + <uint32_t>LINGER_HIT, <uint32_t>LINGER_CREDIT_MAX)
             return count
     if e.linger_credit:
         e.linger_credit -= 1
@@ -161,15 +162,22 @@ cdef void run_ready(engine_t* e) noexcept nogil:
 
 
 cdef void run_due(engine_t* e) noexcept nogil:
+    """Some of it: whoever has an event waits no longer than DUE_NS_MAX for it."""
     cdef session_t* s
-    cdef int _
+    cdef uint64_t until_ns
     turn_wheel(e, e.now_ms)
-    for _ in range(EXPIRIES_MAX):
+    s = take_due(e)
+    if s == NULL:
+        return
+    until_ns = clock_ns(CLOCK_MONOTONIC) + DUE_NS_MAX
+    while True:
+        on_deadline(e, s)
+        check_session(s)
+        if clock_ns(CLOCK_MONOTONIC) >= until_ns:
+            return
         s = take_due(e)
         if s == NULL:
             return
-        on_deadline(e, s)
-        check_session(s)
 
 
 cdef void arm_timer(engine_t* e) noexcept nogil:
