@@ -23,6 +23,7 @@ from lb._ext.watch cimport watch
 
 cdef enum:
     RESUME_AFTER_MS = 100       # paused listening sockets are tried again, room or not
+    RESUMES_MAX = 16            # at a time: a single place that became free is not worth a thousand of them
 
 
 cdef void welcome(engine_t* e, listening_t* here) noexcept nogil:
@@ -63,13 +64,14 @@ cdef bint goes_on(engine_t* e, listening_t* here) noexcept nogil:
         if here.token_ns:
             return_token(e, here)
         return False
-    if errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
-        pause(e, here)
-        return False
     if errno == EINVAL:  # it listens no more, and would be reported for ever; unlisten() follows
         epoll_ctl(e.epfd, EPOLL_CTL_DEL, here.fd, NULL)
         return False
-    return True  # that client's own misfortune (ECONNABORTED, EPROTO, ...): the next one
+    if errno in (ECONNABORTED, EINTR, EPROTO, EPERM, ENOPROTOOPT, ENETDOWN, ENETUNREACH, EHOSTDOWN,
+                 EHOSTUNREACH, ENONET, EOPNOTSUPP):
+        return True  # that client's own misfortune, and it is gone: the next one
+    pause(e, here)  # want of descriptors or memory; or an order (of a security module) that holds for all
+    return False
 
 
 cdef bint has_token(engine_t* e, listening_t* here, const listener_t* line) noexcept nogil:
@@ -118,21 +120,34 @@ cdef void pause_until(engine_t* e, listening_t* here, uint64_t at_ms) noexcept n
 
 
 cdef void resume_paused(engine_t* e) noexcept nogil:
+    """The first in the set is served first, and may take all the room there is: so they take turns at it."""
     cdef listening_t* here
-    cdef epoll_event event
-    cdef uint32_t i
+    cdef uint32_t i, place, resumed = 0
     e.resume_ms = e.now_ms + RESUME_AFTER_MS
     for i in range(e.listenings_high):
-        here = &e.listenings[i]
+        place = (e.resume_next + i) % e.listenings_high
+        here = &e.listenings[place]
         if here.fd == -1 or not here.paused:
             continue
         if here.token_ns > e.now_ns:
             e.resume_ms = min(e.resume_ms, due_ms(here))
+        elif resumed == RESUMES_MAX:
+            e.resume_ms = e.now_ms + 1
+            break
         elif has_room(e, here.listener):
-            event.events, event.data.u64 = EPOLLIN, <uint64_t>NONE << 32 | i
-            if epoll_ctl(e.epfd, EPOLL_CTL_ADD, here.fd, &event) == 0:
-                here.paused = 0
-                e.paused_count -= 1
+            if resumed == 0:
+                e.resume_next = place + 1
+            resumed += resume(e, here, place)
+
+
+cdef bint resume(engine_t* e, listening_t* here, uint32_t place) noexcept nogil:
+    cdef epoll_event event
+    event.events, event.data.u64 = EPOLLIN, <uint64_t>MARK_LISTENING << 32 | place
+    if epoll_ctl(e.epfd, EPOLL_CTL_ADD, here.fd, &event) == -1:
+        return False
+    here.paused = 0
+    e.paused_count -= 1
+    return True
 
 
 cdef void settle_tokens(engine_t* e, const table_t* coming) noexcept nogil:

@@ -172,6 +172,8 @@ cdef inline void check_gauges(const engine_t* e, const tally_t* tally) noexcept 
         pools += e.pools[i].sessions_open
         queued += e.pools[i].queued
         retrying += e.retrying[i].open
+        bug_on(e.retrying[i].fresh_ms == e.now_ms and e.retrying[i].fresh > e.retrying[i].open,
+               "more retries are fresh than there are")
     bug_on(endpoints != tally.counted, "the endpoints' gauges are not what sessions they have")
     bug_on(listeners != tally.alive, "the listeners' gauges are not what sessions they have")
     bug_on(pools != tally.counted, "the pools' gauges are not what sessions they have")

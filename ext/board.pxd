@@ -59,6 +59,7 @@ cdef enum:
     REASON_OPERATOR
     REASON_SHUTDOWN
     REASON_LB_ERROR
+    REASON_WORKER_LOST
     REASONS
 
 cdef struct histogram_t:

@@ -33,7 +33,7 @@ REASON_NAMES = (
     "done", "client_reset", "endpoint_reset", "client_vanished", "endpoint_vanished", "connect_failed",
     "no_endpoint", "refused_acl", "refused_rate", "refused_limit", "queue_timeout", "bad_proxy_header",
     "routing_timeout", "idle_timeout", "half_close_timeout", "lifetime", "drained", "endpoint_down",
-    "operator", "shutdown", "lb_error",
+    "operator", "shutdown", "lb_error", "worker_lost",
 )
 BOUNDS_MAX = {
     "workers": WORKERS_MAX, "endpoints": ENDPOINTS_MAX, "listeners": LISTENERS_MAX, "pools": POOLS_MAX,
@@ -226,15 +226,19 @@ cdef class BoardMap:
                 plain(&cell.lag))
 
     def forget_worker(self, uint32_t index) -> None:
-        """A dead worker's gauges go to 0; its counters stay, and its successor counts on."""
+        """A dead worker's gauges go to 0, and the sessions that it had count as closed; its counters stay, and
+        its successor counts on."""
         cdef uint32_t i
+        cdef size_t at
         check(index, self.board.count)
         self.board.workers[index].sessions_open = 0
         self.board.workers[index].heartbeat_ns = 0
         for i in range(self.board.header.endpoints_high):
             self.board.endpoint_open[<size_t>index * ENDPOINTS_MAX + i] = 0
         for i in range(self.board.header.listeners_high):
-            self.board.listener_open[<size_t>index * LISTENERS_MAX + i] = 0
+            at = <size_t>index * LISTENERS_MAX + i
+            self.board.listeners[at].closed[REASON_WORKER_LOST] += self.board.listener_open[at]
+            self.board.listener_open[at] = 0
         for i in range(self.board.header.pools_high):
             self.board.pools[<size_t>index * POOLS_MAX + i].sessions_open = 0
             self.board.pools[<size_t>index * POOLS_MAX + i].queued = 0

@@ -48,8 +48,7 @@ cdef void connect_somewhere(engine_t* e, session_t* s) noexcept nogil:
         return
     set_pool(e, s, e.table.listeners[s.listener].pool)
     pool = &e.table.pools[s.pool]
-    if (pool.queue_max and s.state != QUEUED and s.attempts == 0 and not s.starved
-            and somebody_waits(e, s.pool)):
+    if pool.queue_max and s.state != QUEUED and not s.had_turn and somebody_waits(e, s.pool):
         if not enqueue(e, s, pool):
             turn_away(e, s, REASON_REFUSED_LIMIT)
         return
@@ -84,8 +83,10 @@ cdef void connect_somewhere(engine_t* e, session_t* s) noexcept nogil:
 
 cdef void set_pool(engine_t* e, session_t* s, uint32_t pool) noexcept nogil:
     """Another one than that it waits for, since the last reload."""
-    if s.pool != pool and s.state == QUEUED:
-        leave_queue(e, s)
+    if s.pool != pool:
+        if s.state == QUEUED:
+            leave_queue(e, s)
+        s.hashed = 0
     s.pool = pool
 
 
@@ -116,7 +117,8 @@ cdef void try_elsewhere(engine_t* e, session_t* s) noexcept nogil:
 # ---- An attempt -------------------------------------------------------------------------------------
 
 cdef void hold(engine_t* e, session_t* s, uint32_t endpoint) noexcept nogil:
-    s.endpoint, s.counted = endpoint, 1
+    s.endpoint, s.counted, s.had_turn = endpoint, 1, 1
+    s.connect_from_ns = e.now_ns
     s.tried[s.attempts], s.results[s.attempts] = endpoint, UNFINISHED
     s.attempts += 1
     e.open[endpoint] += 1

@@ -43,6 +43,7 @@ cdef enum settled_t:
 cdef enum:
     SETTLED_WITHIN_MS = 2000    # after the first deadline that it met
     POSTPONED_PART = 8          # of user_timeout, at most
+    RESTS_AFTER_MS = 1000       # without a byte; before, a session that ends may be amid a transfer
     LOOKS_PER_TIMEOUT = 4
     LOOK_ROUNDED_MS = 256
     UNANSWERED_PROBES = 2
@@ -123,8 +124,9 @@ cdef void end_quiet(engine_t* e, session_t* s) noexcept nogil:
 
 
 cdef void expire(engine_t* e, session_t* s, int reason) noexcept nogil:
-    """An end of stream would say of bytes that are still kept that these were all."""
-    if has_kept(&s.side[CLIENT]) or has_kept(&s.side[UPSTREAM]):
+    """An end of stream would say of bytes that are still kept, or on their way, that these were all."""
+    if (has_kept(&s.side[CLIENT]) or has_kept(&s.side[UPSTREAM])
+            or (reason == REASON_LIFETIME and e.now_ms - s.active_ms < RESTS_AFTER_MS)):
         cut(e, s, reason)
         return
     spare_port(&s.side[UPSTREAM])

@@ -20,9 +20,7 @@ from lb._ext.session cimport close_some
 from lb._ext.slab cimport free_spares
 from lb._ext.state cimport *
 from lb._ext.table cimport map_table, table_t, unmap_table
-from lb._ext.turn cimport (
-    MARK_CALL, MARK_LISTENING, MARK_TIMER, TURN_FAILURES, TURN_MORE, read_clock, run_ready, serve, step,
-)
+from lb._ext.turn cimport TURN_FAILURES, TURN_MORE, read_clock, run_ready, serve, step
 from lb._ext.wheel cimport start_wheel
 
 from lb._ext.board import FAILURE_NAMES, REASON_NAMES

@@ -32,6 +32,7 @@ cdef extern from "errno.h" nogil:
         EINVAL
         ELOOP
         EMFILE
+        ENETDOWN
         ENETUNREACH
         ENFILE
         ENODEV
@@ -42,6 +43,7 @@ cdef extern from "errno.h" nogil:
         ENOPROTOOPT
         ENOSPC
         ENOTDIR
+        EOPNOTSUPP
         EPERM
         EPIPE
         EPROTO
@@ -51,7 +53,9 @@ cdef extern from "errno.h" nogil:
 cdef extern from "unistd.h" nogil:
     int close(int fd)
     int pipe2(int* fds, int flags)
+    ssize_t read(int fd, void* data, size_t size)
     ssize_t write(int fd, const void* data, size_t size)
+    int dup3(int fd, int onto, int flags)
     int getpid()
 
 cdef extern from "fcntl.h" nogil:

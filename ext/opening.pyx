@@ -34,11 +34,13 @@ cdef void open_session(engine_t* e, session_t* s) noexcept nogil:
     s.opens = line.opens
     if s.opens & OPEN_PROXY and not is_in(&e.table, &line.proxied_from, &s.client):
         s.opens = (s.opens & ~OPEN_PROXY) | OPEN_DOUBTED
+    if not s.opens & OPEN_PROXY and not let_in(e, s, line):
+        return
     if s.opens & (OPEN_PROXY | OPEN_HELLO):
         s.side[CLIENT].flags |= READABLE  # it may have spoken already
         on_opening(e, s)
     else:
-        go_to_pool(e, s, line)
+        connect_somewhere(e, s)
 
 
 cdef void on_opening(engine_t* e, session_t* s) noexcept nogil:
@@ -48,23 +50,23 @@ cdef void on_opening(engine_t* e, session_t* s) noexcept nogil:
         return
     if not s.side[CLIENT].flags & READABLE:
         return
-    if s.opens & OPEN_PROXY and not read_header(e, s, line):
+    if s.opens & OPEN_PROXY and not (read_header(e, s, line) and let_in(e, s, line)):
         return
     if s.opens & OPEN_HELLO and not read_name(e, s, line):
         return
-    go_to_pool(e, s, line)
+    connect_somewhere(e, s)
 
 
 cdef void opening_late(engine_t* e, session_t* s) noexcept nogil:
     cut(e, s, REASON_ROUTING_TIMEOUT)
 
 
-cdef void go_to_pool(engine_t* e, session_t* s, const listener_t* line) noexcept nogil:
+cdef bint let_in(engine_t* e, session_t* s, const listener_t* line) noexcept nogil:
+    """Once, as soon as the client's address is known. False: the session is gone."""
     cdef int reason = admit(e, s, line) if line.gates else -1
     if reason != -1:
         refuse(e, s, line, reason)
-        return
-    connect_somewhere(e, s)
+    return reason == -1
 
 
 # ---- Peeking ----------------------------------------------------------------------------------------

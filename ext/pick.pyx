@@ -23,6 +23,7 @@ from lb._ext.state cimport *
 from lb._ext.table cimport *
 
 cdef enum:
+    TURNS_MAX = 8
     SCHEDULE_STEPS_MAX = 4096   # past full and tried entries
     STRETCH = 64                # ids that may follow one another without a gap
     DRAWS_MAX = 16              # of three endpoints one fits: 0.2 % of the picks need the walk
@@ -49,7 +50,8 @@ cdef uint32_t round_robin(engine_t* e, const pool_t* pool, const session_t* s) n
     """The schedule holds the weights; the cursor is one for all workers, so their turns make one round.
 
     A further attempt begins anywhere: if it took a turn too, every first attempt of two endpoints would go to
-    the one that fails.
+    the one that fails. The turn of one that is full or was tried is given up, and another taken: handed to
+    its neighbour, it would double that one's share.
     """
     cdef const uint32_t* schedule = e.table.ids + pool.schedule_first
     cdef uint32_t count = pool.schedule_count
@@ -59,8 +61,11 @@ cdef uint32_t round_robin(engine_t* e, const pool_t* pool, const session_t* s) n
     cdef verdict_t found
     if count == 0:
         return PICK_NONE
-    turn = draw(e) if s.attempts else fetch_and_count(&e.board.cursors[(pool - e.table.pools) * 8])
-    at = turn % count
+    for _ in range(min(count, <uint32_t>TURNS_MAX)):
+        turn = draw(e) if s.attempts else fetch_and_count(&e.board.cursors[(pool - e.table.pools) * 8])
+        at = turn % count
+        if verdict(e, s, schedule[at]) == FITS:
+            return schedule[at]
     for _ in range(min(count, <uint32_t>SCHEDULE_STEPS_MAX)):
         found = verdict(e, s, schedule[at])
         if found == FITS:

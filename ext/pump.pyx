@@ -104,12 +104,9 @@ cdef pumped_t pump_doubted(engine_t* e, session_t* s) noexcept nogil:
     cdef ssize_t size
     while outcome == PUMP_FINISHED and giver.flags & READABLE:  # each round takes a byte of a signature
         size = recv(giver.fd, e.buffer, SIGNATURE_BYTES_MAX - s.bytes_in, MSG_PEEK)
-        if size == -1 and errno == EAGAIN:
-            giver.flags &= ~READABLE
-            break
-        found = SIGNATURE_NOT
-        if size > 0:
-            found = compare_signature(e.buffer, <uint32_t>s.bytes_in, <uint32_t>size)
+        if size <= 0:
+            return read_nothing(giver, size)
+        found = compare_signature(e.buffer, <uint32_t>s.bytes_in, <uint32_t>size)
         if found == SIGNATURE_WHOLE:
             return PUMP_FORBIDDEN
         if found == SIGNATURE_NOT:

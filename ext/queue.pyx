@@ -60,7 +60,7 @@ cdef bint enqueue(engine_t* e, session_t* s, const pool_t* pool) noexcept nogil:
         return False
     if s.queued_ns == 0:
         cell.queued_total += 1
-    if s.attempts:
+    if s.had_turn:
         put_before(e, s, e.queue_fresh[s.pool])
     else:
         s.ticket = fetch_and_count(&e.board.cursors[<size_t>s.pool * 8 + 1]) + 1
@@ -162,8 +162,8 @@ cdef class QueueOfWorker:
         free(self.e.slots)
         free(self.e)
 
-    def enqueue(self, uint32_t number, uint32_t attempts, uint64_t now_ns) -> bool:
-        self.e.now_ns, self.e.slots[number].attempts = now_ns, attempts
+    def enqueue(self, uint32_t number, bint had_turn, uint64_t now_ns) -> bool:
+        self.e.now_ns, self.e.slots[number].had_turn = now_ns, had_turn
         return enqueue(self.e, &self.e.slots[number], &self.pool)
 
     def leave(self, uint32_t number, uint64_t now_ns) -> int:

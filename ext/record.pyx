@@ -42,7 +42,7 @@ REASON_WORDS[:] = [
     "done", "client_reset", "endpoint_reset", "client_vanished", "endpoint_vanished", "connect_failed",
     "no_endpoint", "refused_acl", "refused_rate", "refused_limit", "queue_timeout", "bad_proxy_header",
     "routing_timeout", "idle_timeout", "half_close_timeout", "lifetime", "drained", "endpoint_down",
-    "operator", "shutdown", "lb_error",
+    "operator", "shutdown", "lb_error", "worker_lost",
 ]
 cdef const char* CLOSER_WORDS[3]
 CLOSER_WORDS[:] = ["client", "endpoint", "lb"]

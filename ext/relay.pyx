@@ -35,7 +35,7 @@ cdef enum:
 cdef void on_relaying(engine_t* e, session_t* s, int side, uint32_t events) noexcept nogil:
     cdef side_t* here = &s.side[side]
     if events & EPOLLERR:  # what came before is still handed on, but a reader that stopped is not awaited
-        sooner(e, s, e.now_ms + s.reset_linger_ms)
+        linger_from_now(e, s)
     if e.moved_bytes >= e.moved_until:
         make_ready(e, s)
         return
@@ -136,11 +136,17 @@ cdef bint salvage(engine_t* e, session_t* s, int broken) noexcept nogil:
     if s.side[1 - broken].flags & BROKEN:  # the other was first
         pass_reset(e, s, 1 - broken)
         return False
-    sooner(e, s, e.now_ms + s.reset_linger_ms)  # a reader that stopped is not awaited
+    linger_from_now(e, s)
     if s.side[1 - broken].flags & SHUT:
         pass_reset(e, s, broken)
         return False
     return relay(e, s, broken, True)
+
+
+cdef void linger_from_now(engine_t* e, session_t* s) noexcept nogil:
+    """The deadline of a session one of whose sides has failed counts from its last byte, or from here."""
+    s.active_ms = e.now_ms
+    sooner(e, s, e.now_ms + s.reset_linger_ms)
 
 
 cdef bint lose(engine_t* e, session_t* s, int side) noexcept nogil:

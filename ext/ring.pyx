@@ -96,8 +96,8 @@ cdef class RingMap:
 cdef class RingWriter:
     """Writes what the rings hold to a descriptor, until told to stop. run() is for a thread of its own.
 
-    Lines go out in the order of each ring; a line is never torn by another ring's. A write that fails is
-    tried again later: meanwhile the ring fills, and then workers drop and count.
+    Lines go out in the order of each ring; a line is never torn by another ring's, nor over two files. A write
+    that fails is tried again later: meanwhile the ring fills, and then workers drop and count.
     """
 
     cdef ring_t* rings[RINGS_MAX]
@@ -106,10 +106,12 @@ cdef class RingWriter:
     cdef int fd
     cdef int bell                     # an eventfd: something changed
     cdef bint stopping
+    cdef uint64_t fresh               # a descriptor + 1, to be written to from the next line on; owned; 0: none
     cdef readonly uint64_t written_bytes
     cdef readonly uint64_t faults_total
 
     def __cinit__(self, list rings, int fd):
+        self.bell = -1
         if len(rings) > RINGS_MAX:
             raise ValueError(f"{len(rings)} rings; {RINGS_MAX} are possible")
         self.kept, self.count, self.fd = rings, len(rings), fd
@@ -118,7 +120,18 @@ cdef class RingWriter:
         self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def __dealloc__(self):
-        close(self.bell)
+        if self.bell != -1:
+            close(self.bell)
+        if self.fresh:
+            close(<int>self.fresh - 1)
+
+    def change(self, int fd) -> None:
+        """The next line goes to the file behind `fd`, which is the writer's to close: its own descriptor keeps
+        its number."""
+        cdef uint64_t before = exchange(&self.fresh, <uint64_t>(fd + 1))
+        if before:
+            close(<int>before - 1)
+        os.eventfd_write(self.bell, 1)
 
     def stop(self) -> None:
         """run() returns once the rings are empty, or at the first write that fails."""
@@ -132,6 +145,7 @@ cdef class RingWriter:
 
 cdef void write_until_stopped(RingWriter w) noexcept nogil:
     cdef int i, moved, outcome
+    cdef uint64_t rings
     cdef pollfd bell
     bell.fd, bell.events = w.bell, POLLIN
     while True:
@@ -142,22 +156,50 @@ cdef void write_until_stopped(RingWriter w) noexcept nogil:
                 w.faults_total += 1
                 if w.stopping:
                     return
-                poll(NULL, 0, FAULT_WAIT_MS)
+                poll(&bell, 1, FAULT_WAIT_MS)
+                read(w.bell, &rings, sizeof(rings))
                 outcome = empty(w, w.rings[i])
             moved += outcome
         if moved == 0:
             if w.stopping:
                 return
-            poll(&bell, 1, WAIT_MS)
+            if poll(&bell, 1, WAIT_MS) == 1 and not w.stopping:
+                read(w.bell, &rings, sizeof(rings))
+
+
+cdef void change_file(RingWriter w, ring_t* ring) noexcept nogil:
+    cdef uint64_t fresh = exchange(&w.fresh, 0)
+    dup3(<int>fresh - 1, w.fd, O_CLOEXEC)
+    close(<int>fresh - 1)
+    skip_half(ring)
+
+
+cdef void skip_half(ring_t* ring) noexcept nogil:
+    """The end of a line whose beginning lies in another file."""
+    cdef char* data = <char*>ring + RING_HEAD_BYTES
+    cdef uint64_t tail = ring.tail
+    cdef uint64_t head = load_acquire(&ring.head)
+    while tail != head and tail and data[(tail - 1) % RING_BYTES] != b"\n":
+        tail += 1
+    store_release(&ring.tail, tail)
+
+
+cdef uint64_t exchange(uint64_t* place, uint64_t value) noexcept nogil:
+    cdef uint64_t before = load_acquire(place)
+    while not swap_if(place, &before, value):
+        pass
+    return before
 
 
 cdef int empty(RingWriter w, ring_t* ring) noexcept nogil:
     """1: something was written; 0: there was nothing; -1: the descriptor takes nothing."""
     cdef char* data = <char*>ring + RING_HEAD_BYTES
     cdef uint64_t head = load_acquire(&ring.head)
-    cdef uint64_t tail = ring.tail
-    cdef uint64_t at, size
+    cdef uint64_t tail, at, size
     cdef ssize_t written
+    if load_acquire(&w.fresh):  # looked at after the head: a line that was put since goes to the new file
+        change_file(w, ring)
+    tail = ring.tail
     if head == tail:
         return 0
     while tail != head:

@@ -73,7 +73,8 @@ cdef void serve_queues(engine_t* e) noexcept nogil:
 
 
 cdef void serve_queue(engine_t* e, uint32_t pool) noexcept nogil:
-    """Those that had their turn, as there is room; then those whose turn it is, until one finds none."""
+    """Those that had their turn, as there is room; then those whose turn it is, until one finds none. Who
+    starves would not be the only one: the others keep their places."""
     cdef uint32_t index = e.queue_first[pool]
     cdef session_t* s
     cdef int _
@@ -83,12 +84,14 @@ cdef void serve_queue(engine_t* e, uint32_t pool) noexcept nogil:
         s = &e.slots[index]
         index = s.queue_next
         connect_somewhere(e, s)
+        if s.state == STARVED:
+            return
     for _ in range(SERVED_MAX):
         s = next_served(e, pool)
-        if s == NULL:
+        if s == NULL or e.starved[s.listener]:
             return
         connect_somewhere(e, s)
-        if e.queue_fresh[pool] == s.index:
+        if e.queue_fresh[pool] == s.index or s.state == STARVED:
             return
 
 
@@ -118,8 +121,9 @@ cdef int64_t close_some(engine_t* e, int64_t endpoint, int64_t listener, int rea
         s = &e.slots[index]
         index += 1
         looked += 1
-        if s.state == FREE or (endpoint != -1 and s.endpoint != endpoint) or (
-                listener != -1 and s.listener != listener):
+        if s.state == FREE or (listener != -1 and s.listener != listener):
+            continue
+        if endpoint != -1 and (s.endpoint != endpoint or s.state == LINGERING):  # it has left that one
             continue
         if s.state == CONNECTING and endpoint != -1:
             try_elsewhere(e, s)

@@ -26,7 +26,6 @@ cdef enum:
     STEP_BYTES = 1 << 20        # per batch of events, and per round of the ready list: some 300 µs each
     LISTENINGS_MAX = 65536      # listening sockets of one worker, which may stand in for all others
     NAME_BYTES_MAX = 255        # of a server name: RFC 1035
-    TLVS_BYTES_MAX = 1024       # of a PROXY header, kept to be handed on
 
 # ---- One side of a session --------------------------------------------------------------------------
 
@@ -100,6 +99,11 @@ cdef enum:
     BY_LB
 
 cdef enum:
+    MARK_LISTENING = 0xFFFFFFFF  # in the upper half of an event's data, where sessions have a generation
+    MARK_TIMER = 0xFFFFFFFE
+    MARK_CALL = 0xFFFFFFFD
+
+cdef enum:
     CLIENT = 0
     UPSTREAM = 1
 
@@ -125,7 +129,7 @@ cdef struct session_t:
     uint8_t introduction        # version of the PROXY header that the endpoint gets; 0: none
     uint8_t pacing              # PACES_... and PACE_WAITS_... of each direction
     uint8_t starved             # counted in starved_total
-    uint8_t unused
+    uint8_t had_turn            # it had an attempt: in no queue does it wait behind those that had none
     uint32_t next_ready
     uint32_t queue_next
     uint32_t queue_prev
@@ -175,6 +179,7 @@ cdef struct wheel_t:
     uint64_t armed_ms           # when the timer will fire; UINT64_MAX: it is off
     uint64_t filled[WHEEL_LEVELS]
     uint32_t heads[WHEEL_LEVELS * WHEEL_SLOTS + 1]  # the last: those that are due
+    uint32_t due_last           # who is due is served in order, so that everybody has his turn
 
 # ---- The engine -------------------------------------------------------------------------------------
 
@@ -244,6 +249,7 @@ cdef struct engine_t:
     uint32_t listenings_high
     uint32_t paused_count
     uint64_t resume_ms          # when paused ones are tried again
+    uint32_t resume_next        # the place that is first then
     bint room_made              # a session ended since they were last tried
     # failures to tell the supervisor of: counts by endpoint and kind, and which endpoints have any
     uint32_t* failures          # [endpoint * FAILURES + kind]; owned
@@ -260,8 +266,8 @@ cdef struct engine_t:
     uint32_t log_written        # of this second
     uint32_t log_left_out       # since the last that was written
     uint32_t full_batches       # in a row: more events may be waiting
-    uint32_t linger_turns       # that could have slept
-    uint32_t linger_credit      # 0: looking again before sleeping does not pay now
+    uint32_t waits              # that could have slept
+    uint32_t look_credit        # 0: looking again before sleeping does not pay now
     uint64_t moved_bytes        # sent to any side, ever
     uint64_t moved_until        # then whoever has an event waits on the ready list for the next step
     epoll_event events[EVENTS_MAX]

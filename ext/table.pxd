@@ -12,7 +12,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from lb._ext.linux cimport address_t, place_t
 
 cdef enum:
-    LAYOUT = 2                  # of snapshot, scoreboard and ring together
+    LAYOUT = 3                  # of snapshot, scoreboard and ring together
     ATTEMPTS_MAX = 8            # a slot remembers this many
     TEXT_BYTES_MAX = 128        # of a name or an address: a record has room for all of a session's
 

@@ -3,11 +3,6 @@
 from lb._ext.linux cimport CLOCK_MONOTONIC, clock_ns
 from lb._ext.state cimport engine_t
 
-cdef enum:
-    MARK_LISTENING = 0xFFFFFFFF  # in the upper half of an event's data, where sessions have a generation
-    MARK_TIMER = 0xFFFFFFFE
-    MARK_CALL = 0xFFFFFFFD
-
 cdef enum:                      # what serve() and step() report, or'ed
     TURN_MORE = 1
     TURN_FAILURES = 2

@@ -7,10 +7,10 @@ descriptor, and step() drains it) costs a second wait and Python's way in and ou
 the CPU of a busy session; it is for whoever has a loop of his own. One timerfd in the set drives the wheel;
 it is edge-triggered, so nobody has to read it.
 
-Lingering: to sleep and be woken costs some 3 us of CPU, and on a virtual machine 10 us more until the first
-instruction. So where the next event mostly comes sooner, the engine looks a few times more before it sleeps:
-at half load the median exchange takes 29 us instead of 36, for 4 % more CPU. Whether it pays is seen from
-what it brought. A worker with one session, or with none, does not linger.
+Looking again: to sleep and be woken costs some 3 us of CPU, and on a virtual machine 10 us more until the
+first instruction. So where the next event mostly comes sooner, the engine looks a few times more before it
+sleeps: at half load the median exchange takes 29 us instead of 36, for 4 % more CPU. Whether it pays is seen
+from what it brought: where events come one by one it is hardly ever tried.
 """
 from libc.string cimport memset
 
@@ -24,10 +24,10 @@ from lb._ext.state cimport *
 from lb._ext.wheel cimport next_turn_ms, some_due, take_due, turn_wheel
 
 cdef enum:
-    LINGER_LOOKS = 16           # 3 us, what sleeping and being woken takes of the CPU
-    LINGER_CREDIT_MAX = 32
-    LINGER_HIT = 2              # so it goes on while a third of the looks bring something
-    LINGER_TRY_EVERY = 16       # turns, when it does not pay
+    LOOKS_AGAIN = 16            # 3 us, what sleeping and being woken takes of the CPU
+    LOOK_CREDIT_MAX = 32
+    LOOK_PAID = 2               # so it goes on while a third of the looks bring something
+    LOOK_TRIED_EVERY = 16       # waits, when it does not pay
     STEP_NS_MAX = 1000000       # of step(): control messages wait no longer
     DUE_NS_MAX = 100000         # of a turn, for deadlines
     FEW_EVENTS = 4              # after so few, nothing more is likely: back to the loop at once
@@ -94,24 +94,24 @@ cdef int turn(engine_t* e, int wait_ms) noexcept nogil:
 
 cdef int wait(engine_t* e, int wait_ms) noexcept nogil:
     cdef int _, count
-    if not lingers(e):
+    if not looks_again(e):
         return epoll_wait(e.epfd, e.events, EVENTS_MAX, wait_ms)
     count = epoll_wait(e.epfd, e.events, EVENTS_MAX, 0)
     if count:  # it would not have slept
         return count
-    for _ in range(LINGER_LOOKS):
+    for _ in range(LOOKS_AGAIN):
         count = epoll_wait(e.epfd, e.events, EVENTS_MAX, 0)
         if count:
-            e.linger_credit = min(e.linger_credit + <uint32_t>LINGER_HIT, <uint32_t>LINGER_CREDIT_MAX)
+            e.look_credit = min(e.look_credit + <uint32_t>LOOK_PAID, <uint32_t>LOOK_CREDIT_MAX)
             return count
-    if e.linger_credit:
-        e.linger_credit -= 1
+    if e.look_credit:
+        e.look_credit -= 1
     return epoll_wait(e.epfd, e.events, EVENTS_MAX, wait_ms)
 
 
-cdef bint lingers(engine_t* e) noexcept nogil:
-    e.linger_turns += 1
-    return e.linger_credit or e.linger_turns % LINGER_TRY_EVERY == 0
+cdef bint looks_again(engine_t* e) noexcept nogil:
+    e.waits += 1
+    return e.look_credit or e.waits % LOOK_TRIED_EVERY == 0
 
 
 cdef int left_over(const engine_t* e) noexcept nogil:
@@ -197,4 +197,4 @@ cdef void arm_timer(engine_t* e) noexcept nogil:
     if at_ms == 0:
         when.it_value.tv_nsec = 1
     if timerfd_settime(e.timer_fd, TFD_TIMER_ABSTIME, &when, NULL) == -1:
-        e.wheel.armed_ms = NEVER  # so that the next step tries again
+        e.wheel.armed_ms = NEVER  # so that the next turn tries again

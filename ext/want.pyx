@@ -15,7 +15,7 @@ from lb._ext.transitions cimport become
 from lb._ext.wheel cimport set_deadline
 
 cdef enum:
-    STARVED_EVERY_MS = 50       # all that starve are tried in one turn
+    STARVED_EVERY_MS = 50       # all that starve are tried at the same time
 
 
 cdef want_t want_of(int error) noexcept nogil:

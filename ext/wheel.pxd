@@ -1,8 +1,8 @@
 # cython: language_level=3
 """Deadlines of sessions: a hierarchical wheel in milliseconds, one entry per session.
 
-A session that moves bytes does not touch the wheel: when its entry is due, relay looks whether the deadline
-has moved and puts it back. So a message costs nothing here.
+A session that moves bytes does not touch the wheel: when its entry is due, deadlines.pyx looks whether the
+deadline has moved and puts it back. So a message costs nothing here.
 """
 from libc.stdint cimport uint64_t
 

@@ -27,6 +27,7 @@ cdef void start_wheel(engine_t* e) noexcept nogil:
         e.wheel.heads[i] = NONE
     for i in range(WHEEL_LEVELS):
         e.wheel.filled[i] = 0
+    e.wheel.due_last = NONE
     e.wheel.now_ms, e.wheel.armed_ms = e.now_ms, NEVER
 
 
@@ -37,7 +38,7 @@ cdef void set_deadline(engine_t* e, session_t* s, uint64_t deadline_ms) noexcept
     clear_deadline(e, s)
     s.deadline_ms = deadline_ms
     if deadline_ms <= w.now_ms:
-        link(e, s, WHEEL_DUE)
+        link_last(e, s)
         return
     if deadline_ms - w.now_ms > SPAN_MS:
         deadline_ms = w.now_ms + SPAN_MS
@@ -67,6 +68,8 @@ cdef void clear_deadline(engine_t* e, session_t* s) noexcept nogil:
             e.wheel.filled[place // WHEEL_SLOTS] &= ~(<uint64_t>1 << (place % WHEEL_SLOTS))
     if s.wheel_next != NONE:
         e.slots[s.wheel_next].wheel_prev = s.wheel_prev
+    elif place == WHEEL_DUE:
+        e.wheel.due_last = s.wheel_prev
     s.wheel_place = NONE
 
 
@@ -77,6 +80,18 @@ cdef void link(engine_t* e, session_t* s, uint32_t place) noexcept nogil:
     if head != NONE:
         e.slots[head].wheel_prev = s.index
     e.wheel.heads[place] = s.index
+
+
+cdef void link_last(engine_t* e, session_t* s) noexcept nogil:
+    """Among those that are due."""
+    cdef uint32_t last = e.wheel.due_last
+    e.deadlines_set += 1
+    s.wheel_place, s.wheel_prev, s.wheel_next = WHEEL_DUE, last, NONE
+    if last == NONE:
+        e.wheel.heads[WHEEL_DUE] = s.index
+    else:
+        e.slots[last].wheel_next = s.index
+    e.wheel.due_last = s.index
 
 
 cdef void turn_wheel(engine_t* e, uint64_t now_ms) noexcept nogil:
@@ -154,7 +169,8 @@ cdef uint64_t next_turn_ms(const engine_t* e) noexcept nogil:
 # ---- For tests --------------------------------------------------------------------------------------
 
 def deadlines_met(list deadlines_ms, list turns_ms) -> list:
-    """Puts sessions with these deadlines into a wheel at 0 and turns it to each time; what was due at each.
+    """Puts sessions with these deadlines into a wheel at 0 and turns it to each time; what was due at each, in
+    the order in which it is served.
 
     Each entry of the answer: (indexes that were due, the next turn that the wheel asked for or None).
     """
@@ -175,7 +191,7 @@ def deadlines_met(list deadlines_ms, list turns_ms) -> list:
             due.append(s.index)
             s = take_due(e)
         following = next_turn_ms(e)
-        found.append((sorted(due), None if following == NEVER else following))
+        found.append((due, None if following == NEVER else following))
     free(e.slots)
     free(e)
     return found

@@ -143,9 +143,15 @@ class Worker:
         if self._draining:
             close_all(fds)
             return
+        accepting = []
         for number, listener, fd in zip(message["sockets"], message["listeners"], fds, strict=True):
-            self._engine.listen(number, listener, fd)
-        self._tell({"type": "listening", "sockets": message["sockets"], "first": message["sockets"][0]})
+            try:
+                self._engine.listen(number, listener, fd)
+            except (OSError, ValueError) as error:
+                say(f"cannot accept from a socket of listener {listener}: {error}")
+            else:
+                accepting.append(number)
+        self._tell({"type": "listening", "sockets": accepting, "first": message["sockets"][0]})
 
     def _do_unlisten(self, message: Message, fds: list[int]) -> None:
         assert self._engine is not None
@@ -199,7 +205,7 @@ class Worker:
 
     def _end(self, code: int, why: str = "") -> None:
         if why:
-            print(f"lb worker {os.getpid()}: {why}", file=sys.stderr)
+            say(why)
         if not self.ended.done():
             self.ended.set_result(code)
 
@@ -207,6 +213,10 @@ class Worker:
         self._channel.close()
         if self._engine is not None:
             self._engine.close()
+
+
+def say(why: str) -> None:
+    print(f"lb worker {os.getpid()}: {why}", file=sys.stderr)
 
 
 async def serve(channel_fd: int) -> int:

@@ -40,3 +40,4 @@ class Reason(Enum):
     OPERATOR = "operator"
     SHUTDOWN = "shutdown"
     LB_ERROR = "lb_error"
+    WORKER_LOST = "worker_lost"  # counted by the supervisor; there is no line for it

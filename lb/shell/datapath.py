@@ -190,13 +190,11 @@ class AccessWriter:
         self._thread.start()
 
     def reopen(self) -> None:
-        """After the file was moved away (USR1). Raises OSError; then the former file goes on."""
+        """After the file was moved away (USR1): from the next line on. Raises OSError; then the former file
+        goes on."""
         if self._path is None or self._fd == -1:
             return
-        fresh = open_log(self._path)
-        # The writer may be in the middle of a write: its descriptor's number stays, and names the new file.
-        os.dup2(fresh, self._fd, inheritable=False)
-        os.close(fresh)
+        self._writer.change(open_log(self._path))
 
     def stop(self, timeout_s: float) -> bool:
         """Writes what the rings hold and ends. False: the reader or the disk did not take it in time."""

@@ -48,12 +48,15 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Held:
+    number: int
     listener_id: int
     answer: Answer
 
     @property
     def acknowledged(self) -> bool:
-        return self.answer.done() and not self.answer.cancelled() and self.answer.result() is not None
+        """The worker names those that it accepts from: its kernel may have no room for one."""
+        message = self.answer.result() if self.answer.done() and not self.answer.cancelled() else None
+        return message is not None and self.number in message["sockets"]
 
 
 class WorkerSlot:
@@ -106,7 +109,9 @@ class WorkerSlot:
             message = {"type": "listen", "sockets": some, "listeners": listeners}
             fds = [wanted[number].member.sock.fileno() for number in some]
             answer = self.process.ask(message, fds, answer="listening", number=some[0])
-            self.held |= {number: Held(wanted[number].listener_id, answer) for number in some}
+            self.held |= {
+                number: Held(number, wanted[number].listener_id, answer) for number in some
+            }
             asked.append(Asked(self.process, answer))
         return asked
 

@@ -73,6 +73,20 @@ def closed(bench: EngineBench) -> dict[str, int]:
     return {reason: count for reason, count in bench.board.listener(0).closed.items() if count}
 
 
+# ---- Clients that must not send one -----------------------------------------------------------------
+
+
+def test_client_that_resets_before_it_said_anything_has_reset(scene: Scene) -> None:
+    """It is looked at for a header that it must not send: the look must not swallow the reset."""
+    endpoint = scene.endpoint()
+    bench = relay(scene, endpoint, accept_proxy=NOBODY, half_close_ms=0)
+    client, server = scene.session(bench, endpoint)
+    reset(client)
+    assert read_to_end(server) == (b"", RESET)
+    record = scene.record(bench)
+    assert (record["reason"], record["closed_by"]) == ("client_reset", "client")
+
+
 # ---- Headers that are right -------------------------------------------------------------------------
 
 

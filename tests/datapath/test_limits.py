@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lb.shell.datapath import Board
 from tests.support.engine_bench import EngineBench, snapshot_of
-from tests.support.scripted_endpoint import read_exactly
+from tests.support.scripted_endpoint import read_exactly, reset
 from tests.support.waiting import eventually, throughout
 
 if TYPE_CHECKING:
@@ -40,6 +41,22 @@ def test_client_beyond_a_limit_waits_and_is_served_when_there_is_room(
         server.close()
     for _ in waiting:
         assert read_exactly(scene.enter(endpoint.accept()), 5) == b"early"
+
+
+def test_listeners_at_a_limit_of_all_take_turns(scene: Scene) -> None:
+    """A place that became free is not always the first listener's."""
+    endpoint = scene.endpoint()
+    bench = scene.bench(snapshot_of([endpoint.address], listeners=2), sessions_max=1)
+    other = bench.call(bench.listen, 8, 1)
+    _, server = scene.session(bench, endpoint)
+    for address in [bench.address, other] * 6:
+        scene.client(address)
+    served: list[int] = []
+    for _ in range(6):
+        reset(server)
+        server = scene.enter(endpoint.accept())
+        served += bench.board.sessions_open_by_listener()
+    assert Counter(served) == {0: 3, 1: 3}, served
 
 
 def test_limit_of_one_listener_leaves_another_alone(scene: Scene) -> None:

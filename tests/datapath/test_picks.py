@@ -65,6 +65,12 @@ def test_round_robin_of_two_workers_is_one_round(scene: Scene) -> None:
     assert sum(opened) == 50 and all(opened)
 
 
+def test_round_robin_spreads_the_turns_of_a_full_endpoint_over_the_others(scene: Scene) -> None:
+    bench = scene.relay(*endpoints(scene, 3), schedule=(0, 1, 2, 0), endpoint_sessions_max=30)
+    assert Counter(connect(scene, bench, 3) for _ in range(60)) == {0: 30, 1: 15, 2: 15}
+    assert Counter(connect(scene, bench, 3) for _ in range(20)) == {1: 10, 2: 10}
+
+
 def test_round_robin_passes_full_endpoints_by(scene: Scene) -> None:
     bench = scene.relay(*endpoints(scene, 3), schedule=(0, 1, 2), endpoint_sessions_max=4)
     picked = Counter(connect(scene, bench, 3) for _ in range(12))

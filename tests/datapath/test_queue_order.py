@@ -38,16 +38,16 @@ class QueueOfTwoWorkers(RuleBasedStateMachine):
         return [one.number for one in self.waiting if one.worker == worker and one.fresh == fresh]
 
     @rule(
-        worker=st.integers(0, 1), number=st.integers(0, SESSIONS - 1), attempts=st.sampled_from([0, 0, 0, 1])
+        worker=st.integers(0, 1), number=st.integers(0, SESSIONS - 1), had_turn=st.sampled_from([False, False, False, True])
     )
-    def enqueue(self, worker: int, number: int, attempts: int) -> None:
+    def enqueue(self, worker: int, number: int, had_turn: bool) -> None:
         if any((one.worker, one.number) == (worker, number) for one in self.waiting):
             return
-        taken = self.workers[worker].enqueue(number, attempts, self.now_ns)
+        taken = self.workers[worker].enqueue(number, had_turn, self.now_ns)
         assert taken == (len(self.waiting) < QUEUE_MAX)
         if taken:
             self.seen_ns[worker] = self.now_ns
-            self.waiting.append(Waiting(worker, number, attempts == 0, self.now_ns))
+            self.waiting.append(Waiting(worker, number, not had_turn, self.now_ns))
 
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from tests.support.blackhole import blackhole
 from tests.support.engine_bench import snapshot_of
 from tests.support.scripted_endpoint import FIN, RESET, read_exactly, read_to_end, reset, unacknowledged
 from tests.support.streams import InThread
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, throughout
 
 if TYPE_CHECKING:
     from conftest import Scene
@@ -174,3 +175,39 @@ def test_reset_of_an_endpoint_that_left_bytes_unread_reaches_the_client(scene: S
     data, end = read_to_end(client)
     assert (data, end) == (b"answer", RESET)
     assert scene.record(bench)["reason"] == "endpoint_reset"
+
+
+def test_reset_gives_a_reader_that_stopped_before_all_of_reset_linger(scene: Scene) -> None:
+    """The wheel looks at the session in the meantime; it must not count from the last byte that moved."""
+    endpoint = scene.endpoint()
+    bench = scene.relay(
+        endpoint, reset_linger_ms=1500, user_timeout_ms=1000, connect_timeout_ms=50, pipes_max=0
+    )
+    client, server = scene.session(bench, endpoint, receive_bytes=SMALL_BUFFER)
+    server.settimeout(0.5)
+    sent = 0
+    with suppress(TimeoutError):
+        while True:
+            sent += server.send(DATA[:SMALL_BUFFER])
+    assert bench.engine.held()["blocks"] == 1, "lb keeps what the client did not take, and has more unread"
+    throughout(lambda: bench.engine.sessions_open == 1, for_s=2.0, reason="it waits for its reader")
+    arrived = sent - unacknowledged(server)
+    reset(server)
+    throughout(lambda: bench.engine.sessions_open == 1, for_s=1.0, reason="and still, after the reset")
+    data, end = read_to_end(client)
+    expected = (DATA[:SMALL_BUFFER] * (sent // SMALL_BUFFER + 1))[:arrived]
+    assert (len(data), data == expected, end) == (arrived, True, RESET)
+    assert scene.record(bench)["reason"] == "endpoint_reset"
+
+
+def test_order_to_close_an_endpoint_spares_what_lingers_after_its_reset(scene: Scene) -> None:
+    """It is no longer that endpoint's: what was accepted from it is on its way to the client."""
+    endpoint = scene.endpoint()
+    bench = scene.relay(endpoint, reset_linger_ms=5000)
+    client, server = scene.session(bench, endpoint, receive_bytes=SMALL_BUFFER)
+    InThread(send_and_reset, server, HELD_BYTES).result(20)
+    eventually(lambda: bench.engine.held()["descriptors"] == 1, within_s=5, reason="it lingers")
+    assert bench.call(bench.engine.close_some, 0, -1, "endpoint_down", 0) == -1
+    assert read_to_end(client) == (DATA[:HELD_BYTES], RESET)
+    record = scene.record(bench)
+    assert (record["reason"], record["closed_by"]) == ("endpoint_reset", "endpoint")

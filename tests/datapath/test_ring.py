@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -120,6 +121,27 @@ def test_writer_reopens_its_file_after_it_was_moved_away(ring: Ring, tmp_path: P
     ring.map.put(line(3))
     assert writer.stop(5)
     assert (path.read_bytes(), moved.read_bytes()) == (line(3), line(1) + line(2))
+
+
+def test_writer_that_was_stopped_amid_a_line_begins_the_new_file_with_a_whole_one(
+    ring: Ring, tmp_path: Path
+) -> None:
+    """A file that takes no more, as on a full disk, is moved away and reopened."""
+    path, moved = tmp_path / "log", tmp_path / "log.1"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        writer = writer_to(ring, path=str(path))
+        for number in range(3):
+            ring.map.put(line(number, 400))
+        eventually(lambda: path.stat().st_size == 1000, within_s=5, reason="half a line is out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    path.rename(moved)
+    writer.reopen()
+    ring.map.put(line(3, 400))
+    assert writer.stop(5)
+    assert path.read_bytes() == line(3, 400)
 
 
 def test_writer_that_cannot_reopen_goes_on_with_the_former_file(ring: Ring, tmp_path: Path) -> None:

@@ -54,6 +54,14 @@ def said(scene: Scene, bench: EngineBench, endpoint: ScriptedEndpoint, *parts: b
     return record
 
 
+def test_client_that_is_denied_is_not_awaited(scene: Scene) -> None:
+    """Who says nothing would otherwise take a place until the routing deadline."""
+    bench = relay(scene, scene.endpoint(), deny=TRUSTED)
+    assert scene.is_reset(bench.address)
+    record = scene.record(bench)
+    assert (record["reason"], record["sni"]) == ("refused_acl", None)
+
+
 # ---- Clients with a name ----------------------------------------------------------------------------
 
 

@@ -131,12 +131,12 @@ def test_session_ends_at_its_age_busy_or_not(scene: Scene, busy: bool) -> None:
     client = scene.client(bench.address)
 
     def has_ended() -> bool:
-        try:
-            if busy:
+        if busy:
+            try:
                 client.sendall(b"x")
-                return client.recv(1) == b""
-        except ConnectionResetError:
-            return True
+                assert client.recv(1), "an end of stream amid a transfer says that it is complete"
+            except ConnectionError:
+                return True
         return bench.engine.sessions_open == 0
 
     eventually(lambda: bench.engine.sessions_open, within_s=5, reason="it began")
@@ -144,6 +144,15 @@ def test_session_ends_at_its_age_busy_or_not(scene: Scene, busy: bool) -> None:
     record = scene.record(bench)
     assert (record["reason"], record["closed_by"]) == ("lifetime", "lb")
     assert 0.54 <= lived_s(record) < 0.6 + LATE_S_MAX
+
+
+def test_session_that_rests_at_its_age_ends_with_an_end_of_stream(scene: Scene) -> None:
+    endpoint = scene.endpoint()
+    bench = scene.relay(endpoint, age_max_ms=1800, connect_timeout_ms=50)
+    client, server = scene.session(bench, endpoint)
+    server.sendall(b"all of it")
+    assert read_to_end(client) == (b"all of it", FIN)
+    assert scene.record(bench)["reason"] == "lifetime"
 
 
 def test_age_is_shortened_by_lot_by_a_tenth_at_most(scene: Scene) -> None:

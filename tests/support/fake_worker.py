@@ -76,7 +76,7 @@ class FakeWorker:
             sock = socket.socket(fileno=fd)
             self._listening[number] = sock
             self._loop.add_reader(sock, self._accept, sock, listener)
-        self._tell({"type": "listening", "first": message["sockets"][0]})
+        self._tell({"type": "listening", "sockets": message["sockets"], "first": message["sockets"][0]})
 
     def _do_unlisten(self, message: Message, fds: list[int]) -> None:
         for number in message["sockets"]:

@@ -26,7 +26,7 @@ CASE_S_MAX = 60.0  # of the machine's time; the trial bounds its own
 
 # Ways in which each call can fail, by what comes of it. Where the session goes on as if nothing had been ...
 HARMLESS = {
-    "accept4": "ECONNABORTED EPROTO EMFILE ENFILE ENOBUFS ENOMEM EINTR EAGAIN EPERM",
+    "accept4": "ECONNABORTED EPROTO EMFILE ENFILE ENOBUFS ENOMEM EINTR EAGAIN EPERM EACCES",
     "bind": "EADDRNOTAVAIL EADDRINUSE",
     "close": "EINTR EIO",
     "connect": "EADDRNOTAVAIL EAGAIN ECONNREFUSED ECONNRESET EHOSTUNREACH ENETUNREACH ETIMEDOUT ENOBUFS",
