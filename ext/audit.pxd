@@ -99,7 +99,8 @@ cdef inline void check_direction(const session_t* s, int source) noexcept nogil:
     bug_on(not s.ready and giver.flags & READABLE and not giver.flags & FINISHED and not has_any(taker)
            and not taker.flags & (SHUT | BROKEN) and not s.pacing & (PACE_WAITS << source),
            "there is something to read, and nobody will")
-    bug_on(s.pacing & (PACE_WAITS << source) and s.wheel_place == NONE, "tokens are waited for, and no deadline")
+    bug_on(s.pacing & (PACE_WAITS << source) and s.wheel_place == NONE,
+           "tokens are waited for, and no deadline")
 
 
 # ---- The engine -------------------------------------------------------------------------------------

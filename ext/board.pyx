@@ -226,8 +226,8 @@ cdef class BoardMap:
                 plain(&cell.lag))
 
     def forget_worker(self, uint32_t index) -> None:
-        """A dead worker's gauges go to 0, and the sessions that it had count as closed; its counters stay, and
-        its successor counts on."""
+        """A dead worker's gauges go to 0, and the sessions that it had count as closed; its counters stay,
+        and its successor counts on."""
         cdef uint32_t i
         cdef size_t at
         check(index, self.board.count)

@@ -96,8 +96,8 @@ cdef class RingMap:
 cdef class RingWriter:
     """Writes what the rings hold to a descriptor, until told to stop. run() is for a thread of its own.
 
-    Lines go out in the order of each ring; a line is never torn by another ring's, nor over two files. A write
-    that fails is tried again later: meanwhile the ring fills, and then workers drop and count.
+    Lines go out in the order of each ring; a line is never torn by another ring's, nor over two files. A
+    write that fails is tried again later: meanwhile the ring fills, and then workers drop and count.
     """
 
     cdef ring_t* rings[RINGS_MAX]
@@ -106,7 +106,7 @@ cdef class RingWriter:
     cdef int fd
     cdef int bell                     # an eventfd: something changed
     cdef bint stopping
-    cdef uint64_t fresh               # a descriptor + 1, to be written to from the next line on; owned; 0: none
+    cdef uint64_t fresh               # a descriptor + 1, for the next line and after; owned; 0: none
     cdef readonly uint64_t written_bytes
     cdef readonly uint64_t faults_total
 
@@ -126,8 +126,8 @@ cdef class RingWriter:
             close(<int>self.fresh - 1)
 
     def change(self, int fd) -> None:
-        """The next line goes to the file behind `fd`, which is the writer's to close: its own descriptor keeps
-        its number."""
+        """The next line goes to the file behind `fd`, which is the writer's to close: its own descriptor
+        keeps its number."""
         cdef uint64_t before = exchange(&self.fresh, <uint64_t>(fd + 1))
         if before:
             close(<int>before - 1)

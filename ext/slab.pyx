@@ -1,5 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Slots in one reserved stretch of memory, the last that was given back is used first; blocks, pipes and details in free lists.
+"""Slots in one reserved stretch of memory, the last that was given back used first; blocks, pipes and details
+in free lists.
 
 Spare ones are kept for the next that needs one, up to a bound: a flood leaves little behind.
 """

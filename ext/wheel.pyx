@@ -169,8 +169,8 @@ cdef uint64_t next_turn_ms(const engine_t* e) noexcept nogil:
 # ---- For tests --------------------------------------------------------------------------------------
 
 def deadlines_met(list deadlines_ms, list turns_ms) -> list:
-    """Puts sessions with these deadlines into a wheel at 0 and turns it to each time; what was due at each, in
-    the order in which it is served.
+    """Puts sessions with these deadlines into a wheel at 0 and turns it to each time; what was due at each,
+    in the order in which it is served.
 
     Each entry of the answer: (indexes that were due, the next turn that the wheel asked for or None).
     """

@@ -38,7 +38,9 @@ class QueueOfTwoWorkers(RuleBasedStateMachine):
         return [one.number for one in self.waiting if one.worker == worker and one.fresh == fresh]
 
     @rule(
-        worker=st.integers(0, 1), number=st.integers(0, SESSIONS - 1), had_turn=st.sampled_from([False, False, False, True])
+        worker=st.integers(0, 1),
+        number=st.integers(0, SESSIONS - 1),
+        had_turn=st.sampled_from([False, False, False, True]),
     )
     def enqueue(self, worker: int, number: int, had_turn: bool) -> None:
         if any((one.worker, one.number) == (worker, number) for one in self.waiting):
