@@ -109,9 +109,7 @@ class WorkerSlot:
             message = {"type": "listen", "sockets": some, "listeners": listeners}
             fds = [wanted[number].member.sock.fileno() for number in some]
             answer = self.process.ask(message, fds, answer="listening", number=some[0])
-            self.held |= {
-                number: Held(number, wanted[number].listener_id, answer) for number in some
-            }
+            self.held |= {number: Held(number, wanted[number].listener_id, answer) for number in some}
             asked.append(Asked(self.process, answer))
         return asked
 
