@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from lb.model.networks import Networks
 from lb.model.proxy import ProxyVersion
 from tests.support.client_hello import client_hello
+from tests.support.scripted_endpoint import RESET
 from tests.support.snapshots import BY_NAME
 from tests.support.stage import End, Part
 
@@ -57,10 +58,12 @@ class Play:
 
     @property
     def server(self) -> End | None:
-        """One that was given up came to its end without a byte or with a part of lb's own header; it may have
-        been accepted after the other."""
+        """One that was given up came to its end without a byte or with a part of lb's own header, whatever it
+        said itself; it may have been accepted after the other."""
         kept = [one for one in self.servers if one.received or not one.ended]
-        return max(kept or self.servers, key=lambda one: len(one.received), default=None)
+        return max(
+            kept or self.servers, key=lambda one: (len(one.received), one.ended != RESET), default=None
+        )
 
     def outcome(self, reason: str) -> Outcome:
         server = self.server
