@@ -39,13 +39,13 @@ def main() -> int:
     sanitized.build()
     path = RESULTS / f"{time.strftime('%Y-%m-%d')}-faults.json"
     results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    results["facts"] = facts.gather([])
+    here = facts.gather([])
     os.environ |= {"LB_E2E_SCALE": "full", "LB_FUZZ": FUZZ_CASES}
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         running = {pool.submit(part, PARTS[name]): name for name in chosen}
         for done in as_completed(running):
             name = running[done]
-            results[name] = done.result()
+            results[name] = done.result() | {"facts": here}
             print(f"{name}: {json.dumps(results[name])}", flush=True)
             path.write_text(json.dumps(results, indent=1) + "\n")
     return int(any(results[name]["exit_code"] for name in chosen))

@@ -106,6 +106,7 @@ cdef class RingWriter:
     cdef int fd
     cdef int bell                     # an eventfd: something changed
     cdef bint stopping
+    cdef bint torn                    # the last write ended amid a line
     cdef uint64_t fresh               # a descriptor + 1, for the next line and after; owned; 0: none
     cdef readonly uint64_t written_bytes
     cdef readonly uint64_t faults_total
@@ -169,17 +170,21 @@ cdef void write_until_stopped(RingWriter w) noexcept nogil:
 
 cdef void change_file(RingWriter w, ring_t* ring) noexcept nogil:
     cdef uint64_t fresh = exchange(&w.fresh, 0)
-    dup3(<int>fresh - 1, w.fd, O_CLOEXEC)
+    if dup3(<int>fresh - 1, w.fd, O_CLOEXEC) == -1:
+        w.faults_total += 1  # the former file goes on
+    elif w.torn:
+        skip_half(w, ring)
     close(<int>fresh - 1)
-    skip_half(ring)
 
 
-cdef void skip_half(ring_t* ring) noexcept nogil:
-    """The end of a line whose beginning lies in another file."""
+cdef void skip_half(RingWriter w, ring_t* ring) noexcept nogil:
+    """The end of a line whose beginning lies in another file. What was written is not looked at again: a
+    worker may have put something in its place."""
     cdef char* data = <char*>ring + RING_HEAD_BYTES
     cdef uint64_t tail = ring.tail
     cdef uint64_t head = load_acquire(&ring.head)
-    while tail != head and tail and data[(tail - 1) % RING_BYTES] != b"\n":
+    while w.torn and tail != head:
+        w.torn = data[tail % RING_BYTES] != b"\n"
         tail += 1
     store_release(&ring.tail, tail)
 
@@ -212,6 +217,7 @@ cdef int empty(RingWriter w, ring_t* ring) noexcept nogil:
             if errno == EAGAIN and wait_writable(w.fd):
                 continue
             return -1
+        w.torn = data[at + written - 1] != b"\n"
         tail += written
         w.written_bytes += written
         store_release(&ring.tail, tail)

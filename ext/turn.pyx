@@ -9,8 +9,8 @@ it is edge-triggered, so nobody has to read it.
 
 Looking again: to sleep and be woken costs some 3 us of CPU, and on a virtual machine 10 us more until the
 first instruction. So where the next event mostly comes sooner, the engine looks a few times more before it
-sleeps: at half load the median exchange takes 29 us instead of 36, for 4 % more CPU. Whether it pays is seen
-from what it brought: where events come one by one it is hardly ever tried.
+sleeps: at 65 000 exchanges per second the median takes 29 us instead of 36, for 4 % more CPU; below 40 000
+it changes nothing. Whether it pays is seen from what it brought.
 """
 from libc.string cimport memset
 

@@ -143,15 +143,16 @@ class Worker:
         if self._draining:
             close_all(fds)
             return
-        accepting = []
+        accepting, why = [], ""
         for number, listener, fd in zip(message["sockets"], message["listeners"], fds, strict=True):
             try:
                 self._engine.listen(number, listener, fd)
-            except (OSError, ValueError) as error:
-                say(f"cannot accept from a socket of listener {listener}: {error}")
+            except (OSError, ValueError) as error:  # the others are served all the same
+                why = str(error)
             else:
                 accepting.append(number)
-        self._tell({"type": "listening", "sockets": accepting, "first": message["sockets"][0]})
+        first = message["sockets"][0]
+        self._tell({"type": "listening", "sockets": accepting, "first": first, "why": why})
 
     def _do_unlisten(self, message: Message, fds: list[int]) -> None:
         assert self._engine is not None
@@ -205,7 +206,7 @@ class Worker:
 
     def _end(self, code: int, why: str = "") -> None:
         if why:
-            say(why)
+            print(f"lb worker {os.getpid()}: {why}", file=sys.stderr)
         if not self.ended.done():
             self.ended.set_result(code)
 
@@ -213,10 +214,6 @@ class Worker:
         self._channel.close()
         if self._engine is not None:
             self._engine.close()
-
-
-def say(why: str) -> None:
-    print(f"lb worker {os.getpid()}: {why}", file=sys.stderr)
 
 
 async def serve(channel_fd: int) -> int:

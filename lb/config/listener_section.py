@@ -79,7 +79,8 @@ class ListenerSection(Section):
     timeouts: TimeoutsSection = TimeoutsSection()
     """Deadlines of a session."""
     session_age_max: Annotated[float, Duration("0s", LONGEST)] = LISTENER.session_age_max_s
-    """A session ends at this age, or somewhat before, so that not all end at once; 0s: at none."""
+    """A session ends at this age, or somewhat before, so that not all end at once; by a reset if it is amid a
+    transfer. 0s: at none."""
     tcp: TcpSection = TcpSection()
     """Options of the sockets."""
     unix: UnixSection = UnixSection()

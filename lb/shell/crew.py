@@ -21,6 +21,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lb.core.commands import CloseSessions
@@ -32,13 +33,14 @@ from lb.shell.binding import Binder, Bound, Group, Standing
 from lb.shell.control import Message
 from lb.shell.lending import lend
 from lb.shell.worker_lives import Board, CrewError, Ring, WorkerLives, WorkerSettings
-from lb.shell.worker_process import WORKER_COMMAND
+from lb.shell.worker_process import WORKER_COMMAND, Answer, WorkerProcess
 from lb.shell.worker_slot import Asked, Published, State, Wanted, WorkerSlot
 
 __all__ = ["Board", "Crew", "CrewError", "Ring", "SnapshotRefused", "WorkerSettings", "WorkerView"]
 
 ANSWER_S_MAX = 2.0  # a step of the engine is bounded by 1 ms: what takes 2 s will take for ever
 STOP_S_MAX = 2.0
+LISTEN_AGAIN_S = 1.0
 DRAIN_GRACE_S = 1.0  # for the worker to end, by itself, what is left at the deadline
 EMPTY_AT_DRAIN_S_MAX = 1.0  # a scanner's handshake never completes, and clients are to be refused soon
 
@@ -238,8 +240,18 @@ class Crew:
                 for standing in groups
                 for owner in (slot.index, *borrowed)
             ]
-            asked += slot.hold({one.member.number: one for one in wanted})
+            for one in slot.hold({one.member.number: one for one in wanted}):
+                one.answer.add_done_callback(partial(self._ask_again, one.process))
+                asked.append(one)
         return asked
+
+    def _ask_again(self, process: WorkerProcess, answer: Answer) -> None:
+        """Clients wait at a socket that its worker could not take: it is offered again soon."""
+        message = None if answer.cancelled() else answer.result()
+        if message is None or not message["why"]:
+            return
+        self._emit("worker_cannot_listen", "error", pid=process.pid, why=message["why"])
+        asyncio.get_running_loop().call_later(LISTEN_AGAIN_S, self._deal)
 
     def _group_ended(self, standing: Standing, lost: int) -> None:
         """A range of ports ends in one turn of the loop: workers are told once, and so is the operator."""

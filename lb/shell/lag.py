@@ -11,7 +11,7 @@ import time
 
 from lb.shell.counts import Histogram, Tally
 
-BEAT_S = 0.25  # each costs 0.2 ms, a fair part of what lb costs at rest
+BEAT_S = 0.1
 LATE_S = 0.1
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 

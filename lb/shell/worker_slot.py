@@ -54,9 +54,16 @@ class Held:
 
     @property
     def acknowledged(self) -> bool:
-        """The worker names those that it accepts from: its kernel may have no room for one."""
-        message = self.answer.result() if self.answer.done() and not self.answer.cancelled() else None
-        return message is not None and self.number in message["sockets"]
+        return self._said is not None and self.number in self._said["sockets"]
+
+    @property
+    def refused(self) -> bool:
+        """The worker could not: its kernel had no room for one more in an epoll set."""
+        return self._said is not None and self.number not in self._said["sockets"]
+
+    @property
+    def _said(self) -> Message | None:
+        return self.answer.result() if self.answer.done() and not self.answer.cancelled() else None
 
 
 class WorkerSlot:
@@ -115,7 +122,7 @@ class WorkerSlot:
 
     def _has(self, number: int, wanted: Wanted) -> bool:
         held = self.held.get(number)
-        return held is not None and held.listener_id == wanted.listener_id
+        return held is not None and held.listener_id == wanted.listener_id and not held.refused
 
     def accepts_from(self, number: int) -> bool:
         held = self.held.get(number)

@@ -123,10 +123,12 @@ def test_writer_reopens_its_file_after_it_was_moved_away(ring: Ring, tmp_path: P
     assert (path.read_bytes(), moved.read_bytes()) == (line(3), line(1) + line(2))
 
 
+@pytest.mark.parametrize("full", [False, True])
 def test_writer_that_was_stopped_amid_a_line_begins_the_new_file_with_a_whole_one(
-    ring: Ring, tmp_path: Path
+    ring: Ring, tmp_path: Path, full: bool
 ) -> None:
-    """A file that takes no more, as on a full disk, is moved away and reopened."""
+    """A file that takes no more, as on a full disk, is moved away and reopened. The ring may be full meanwhile,
+    to the last byte: it then stands where the first half was."""
     path, moved = tmp_path / "log", tmp_path / "log.1"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
@@ -135,13 +137,21 @@ def test_writer_that_was_stopped_amid_a_line_begins_the_new_file_with_a_whole_on
         for number in range(3):
             ring.map.put(line(number, 400))
         eventually(lambda: path.stat().st_size == 1000, within_s=5, reason="half a line is out")
+        if full:
+            rest = RING_BYTES - ring.map.waiting_bytes
+            assert all(ring.map.put(line(7, 400)) for _ in range(rest // 400 - 1))
+            assert ring.map.put(line(8, rest % 400 + 400)) and ring.map.waiting_bytes == RING_BYTES
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     path.rename(moved)
     writer.reopen()
+    if full:
+        eventually(lambda: not ring.map.waiting_bytes, within_s=5, reason="all is written")
     ring.map.put(line(3, 400))
     assert writer.stop(5)
-    assert path.read_bytes() == line(3, 400)
+    assert moved.read_bytes() == (line(0, 400) + line(1, 400) + line(2, 400))[:1000]
+    numbers = [int(each.split(b" ")[0]) for each in path.read_bytes().splitlines()]
+    assert numbers == ([7] * numbers.count(7) + [8] if full else []) + [3]
 
 
 def test_writer_that_cannot_reopen_goes_on_with_the_former_file(ring: Ring, tmp_path: Path) -> None:

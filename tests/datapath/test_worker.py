@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -375,6 +376,24 @@ def test_worker_that_tells_a_supervisor_that_is_gone_serves_on(scene: Scene, wor
     worker.channel.close()
     for _ in range(4):
         workers.session(address, endpoint)
+    assert worker.runs()
+
+
+def test_worker_serves_the_other_sockets_when_it_cannot_take_one(scene: Scene, workers: Workers) -> None:
+    endpoint = scene.endpoint()
+    worker = workers()
+    worker.serve(snapshot_of([endpoint.address]))
+    with socket.create_server(("127.0.0.1", 0)) as listening, tempfile.TemporaryFile() as no_socket:
+        listening.setblocking(False)
+        worker.tell(
+            {"type": "listen", "listeners": [0, 0], "sockets": [8, 9]},
+            no_socket.fileno(),
+            listening.fileno(),
+        )
+        answer = worker.answer("listening")
+        assert (answer["sockets"], answer["first"]) == ([9], 8)
+        assert "Operation not permitted" in answer["why"]
+        workers.session(listening.getsockname(), endpoint)
     assert worker.runs()
 
 

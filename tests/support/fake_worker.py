@@ -71,12 +71,17 @@ class FakeWorker:
         self._tell({"type": "published", "generation": generation})
 
     def _do_listen(self, message: Message, fds: list[int]) -> None:
+        if why := self._conduct.pop("cannot_listen", ""):  # once
+            close_all(fds)
+            self._tell({"type": "listening", "sockets": [], "first": message["sockets"][0], "why": why})
+            return
         for number, listener, fd in zip(message["sockets"], message["listeners"], fds, strict=True):
             self._forget(number)
             sock = socket.socket(fileno=fd)
             self._listening[number] = sock
             self._loop.add_reader(sock, self._accept, sock, listener)
-        self._tell({"type": "listening", "sockets": message["sockets"], "first": message["sockets"][0]})
+        numbers = message["sockets"]
+        self._tell({"type": "listening", "sockets": numbers, "first": numbers[0], "why": ""})
 
     def _do_unlisten(self, message: Message, fds: list[int]) -> None:
         for number in message["sockets"]:

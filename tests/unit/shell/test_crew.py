@@ -162,6 +162,21 @@ async def test_open_worker_that_does_not_acknowledge_is_replaced(
     await crew.end()
 
 
+async def test_open_socket_that_workers_cannot_take_is_offered_to_them_again(
+    tmp_path: Path, web: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lb.shell.crew.LISTEN_AGAIN_S", 0.1)
+    crew = FakeCrew(tmp_path, cannot_listen="no space")
+    await crew.start()
+    before = crew.pids()
+    await crew.serve(web)
+    assert [event["why"] for event in crew.events("worker_cannot_listen")] == ["no space"] * 2
+    assert workers_of(await ask_many(web.binds[0])) == {0, 1}
+    assert crew.pids() == before, "nobody's sessions were ended for it"
+    assert len(crew.events("worker_cannot_listen")) == 2
+    await crew.end()
+
+
 async def test_failures_seen_by_a_worker_are_passed_on(crew: FakeCrew) -> None:
     """The fake worker answers every `close` so."""
     crew.close_sessions(CloseSessions(Reason.ENDPOINT_DOWN, endpoint_id=7))
