@@ -127,8 +127,8 @@ def test_writer_reopens_its_file_after_it_was_moved_away(ring: Ring, tmp_path: P
 def test_writer_that_was_stopped_amid_a_line_begins_the_new_file_with_a_whole_one(
     ring: Ring, tmp_path: Path, full: bool
 ) -> None:
-    """A file that takes no more, as on a full disk, is moved away and reopened. Meanwhile the ring may be full
-    to the last byte: it then stands where the first half was."""
+    """A file that takes no more, as on a full disk, is moved away and reopened. Meanwhile the ring may
+    be full to the last byte: it then stands where the first half was."""
     path, moved = tmp_path / "log", tmp_path / "log.1"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))

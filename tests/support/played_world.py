@@ -231,11 +231,11 @@ class World:
         while turns < IDLE_TURNS_MAX:
             if self._round():
                 turns = 0
+            elif turns >= QUEUE_TURNS and self.bench.engine.held()["queued"]:
+                return  # who waits is looked for each millisecond
             elif not self.turner.turn(QUIET_MS):
                 return
             turns += 1
-            if turns == QUEUE_TURNS and self.bench.engine.held()["queued"]:
-                return  # who waits is looked for each millisecond
         raise AssertionError("it spins")
 
     def eventually(self, condition: Any, reason: str) -> None:
