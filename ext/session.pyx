@@ -10,6 +10,7 @@ from lb._ext.deadlines cimport check_deadlines
 from lb._ext.ending cimport cut, end, linger, loss_of
 from lb._ext.linux cimport *
 from lb._ext.opening cimport on_opening, opening_late
+from lb._ext.options cimport reset_at_close
 from lb._ext.pace cimport PACE_WAITS_ANY
 from lb._ext.queue cimport next_served
 from lb._ext.relay cimport go_on_relaying, on_relaying
@@ -42,6 +43,7 @@ cdef void on_event(engine_t* e, session_t* s, int side, uint32_t events) noexcep
     elif side == UPSTREAM:
         on_connecting(e, s, events)
     elif events & EPOLLERR:
+        reset_at_close(s.side[UPSTREAM].fd)  # the endpoint may have accepted: a clean end would hide it
         end(e, s, loss_of(here, CLIENT), BY_CLIENT)
     elif s.state == OPENING:
         on_opening(e, s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -9,8 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.blackhole import blackhole
-from tests.support.engine_bench import snapshot_of
-from tests.support.scripted_endpoint import FIN, RESET, read_exactly, read_to_end, reset, unacknowledged
+from tests.support.engine_bench import EngineBench, snapshot_of
+from tests.support.scripted_endpoint import (
+    FIN,
+    RESET,
+    ScriptedEndpoint,
+    read_exactly,
+    read_to_end,
+    reset,
+    unacknowledged,
+)
+from tests.support.stage import Turner, connecting
 from tests.support.streams import InThread
 from tests.support.waiting import eventually, throughout
 
@@ -45,6 +55,27 @@ def test_reset_after_a_mebibyte_is_delivered_after_every_byte(scene: Scene, by: 
     record = scene.record(bench)
     assert (record["reason"], record["closed_by"]) == (f"{by}_reset", by)
     assert record["bytes_in" if by == "client" else "bytes_out"] == MIB
+
+
+@pytest.mark.parametrize("said", [b"", b"half a request"])
+def test_client_that_resets_before_its_endpoint_is_known_to_be_connected_has_reset(said: bytes) -> None:
+    """The endpoint's kernel has accepted, the engine has not seen it yet: what an endpoint gets must not be a
+    clean end, as if the client had had nothing to say."""
+    endpoint = ScriptedEndpoint()
+    bench = EngineBench(snapshot_of([endpoint.address], half_close_ms=0))
+    turner = Turner(bench)
+    client = connecting(bench.address)
+    client.sendall(said)
+    turner.step()
+    server = endpoint.accept()
+    reset(client)
+    turner.until(
+        lambda: not bench.engine.sessions_open, wait_ms=50, waits_max=100, reason="the session has ended"
+    )
+    assert read_to_end(server) == (b"", RESET)
+    assert [json.loads(line)["reason"] for line in bench.lines()] == ["client_reset"]
+    bench.close()
+    endpoint.close()
 
 
 @pytest.mark.parametrize("by", ["client", "endpoint"])
