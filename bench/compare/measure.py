@@ -92,7 +92,12 @@ def held(slot: Slot, started: Children, peer: Peer, seconds: float, rate: float)
 def start(slot: Slot, started: Children, peer: Peer, endpoint_ports: list[int]) -> Proxy | None:
     if peer.command is None:
         return None
-    return proxy.start(started, peer, endpoint_ports, logged=slot.logged, workers=slot.workload.workers)
+    workload = slot.workload
+    # Of two workers, one shares the generator's CPU.
+    first = workload.loop == "open" and workload.workers == 1
+    return proxy.start(
+        started, peer, endpoint_ports, logged=slot.logged, workers=workload.workers, first=first
+    )
 
 
 def pids_of(running: Proxy | None) -> list[int]:
