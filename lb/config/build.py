@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lb.config.check_section import CheckSection
+from lb.config.check_section import TLS_TYPES, CheckSection
+from lb.config.dialog_section import StepSection
 from lb.config.listener_section import ListenerSection
 from lb.config.networks import Member, gathered
 from lb.config.networks_section import ListFileSection
 from lb.config.pool_section import EndpointSection, PoolSection
 from lb.config.schema import FileSection
 from lb.config.socket_section import KeepaliveSection, TcpSection
-from lb.model.check import Check, HttpRequest
+from lb.model.check import (
+    Check,
+    Dialog,
+    Expect,
+    ExpectPattern,
+    HttpRequest,
+    Question,
+    Send,
+    Step,
+    TlsRule,
+)
 from lb.model.config import AdminPlane, Config, Log, Shutdown, Workers
 from lb.model.endpoint import Admin, Endpoint
 from lb.model.listener import Keepalive, Listener, RefuseBy, TcpOptions, Timeouts, UnixSocket
@@ -126,8 +137,10 @@ def check(section: CheckSection, of_pool: ProxyVersion | None) -> Check:
     """`of_pool`: its send_proxy, which holds for probes that go where sessions go."""
     is_elsewhere = section.port is not None or section.address is not None
     inherits = section.send_proxy is None and not is_elsewhere
+    speaks_tls = section.tls or section.type in TLS_TYPES
     return Check(
-        http=http_request(section) if section.type == "http" else None,
+        question=question(section),
+        tls=TlsRule(section.sni, tuple(section.alpn), section.verify) if speaks_tls else None,
         interval_s=section.interval,
         interval_changing_s=section.interval_changing,
         interval_down_s=section.interval_down,
@@ -142,6 +155,15 @@ def check(section: CheckSection, of_pool: ProxyVersion | None) -> Check:
     )
 
 
+def question(section: CheckSection) -> Question | None:
+    match section.type:
+        case "http" | "https":
+            return http_request(section)
+        case "send_expect":
+            return Dialog(tuple(step(each) for each in section.steps or ()))
+    return None
+
+
 def http_request(section: CheckSection) -> HttpRequest:
     return HttpRequest(
         path=section.path,
@@ -149,4 +171,14 @@ def http_request(section: CheckSection) -> HttpRequest:
         method=section.method,
         headers=tuple(section.headers.items()),
         status=tuple(section.status),
+        body=section.body,
     )
+
+
+def step(section: StepSection) -> Step:
+    """It has one key, which was made sure of before."""
+    if (sent := section.send or section.send_hex) is not None:
+        return Send(sent)
+    if (awaited := section.expect or section.expect_hex) is not None:
+        return Expect(awaited)
+    return ExpectPattern(section.expect_regex or "")

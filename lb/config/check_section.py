@@ -1,4 +1,4 @@
-"""What the file may say of a check. What only http knows is an error in a tcp check (checks.py)."""
+"""What the file may say of a check. A key that only other types know is an error (checks.py)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pydantic import ConfigDict, Field
 
 from lb.config import shorthand
 from lb.config.addresses import Host
-from lb.config.leaf import TOKEN_PATTERN, Either, Text, Word
+from lb.config.dialog_section import StepSection
+from lb.config.leaf import TOKEN_PATTERN, Either, Flag, Pattern, Text, Trust, Word
 from lb.config.numbers import Count, Duration, Percent, StatusRange
 from lb.config.section import SOME, Section, defaults, keys
 from lb.model.address import PORT_MAX
@@ -19,37 +20,46 @@ CHECK = defaults(Check)
 HTTP_REQUEST = defaults(HttpRequest)
 
 PROXY_VERSIONS = tuple(version.value for version in ProxyVersion)
-HTTP_KEYS = ("path", "host", "method", "headers", "status")
-LATER_TYPES = (
-    "send_expect",
-    "tls",
-    "grpc",
-    "udp",
-    "dns",
-    "postgres",
-    "redis",
-    "mysql",
-    "smtp",
-    "exec",
-    "agent",
-)
+TYPES = ("tcp", "tls", "http", "https", "send_expect")
+LATER_TYPES = ("grpc", "udp", "dns", "postgres", "redis", "mysql", "smtp", "exec", "agent")
+
+# The keys that not every type has.
+HTTP_KEYS = ("path", "host", "method", "headers", "status", "body")
+KEYS_OF_TYPE = {"http": HTTP_KEYS, "https": HTTP_KEYS, "send_expect": ("steps",)}
+TLS_KEYS = ("sni", "alpn", "verify")  # of types that are TLS, and of others with `tls: true`
+TLS_TYPES = ("tls", "https")
+STEPS = Field(min_length=1, max_length=32)
+
+
+def is_known(key: str, type: str | None) -> bool:
+    """Whether a check of this type has the key; one without a type may become any."""
+    owners = {owner for owner, names in KEYS_OF_TYPE.items() if key in names}
+    return type is None or not owners or type in owners
+
 
 HeaderName = Annotated[str, Text("a name of a header", TOKEN_PATTERN)]
 HeaderValue = Annotated[str, Text("a value of a header (visible ASCII)", "[ -~]*", 2048)]
 
 
-def tcp_has_no(section: dict[str, Any]) -> None:
-    """In the JSON Schema: a check of type tcp takes none of the keys of http."""
-    section["if"] = {"properties": {"type": {"const": "tcp"}}}
-    section["then"] = {"properties": dict.fromkeys(HTTP_KEYS, False)}
+def own_keys_only(section: dict[str, Any]) -> None:
+    """In the JSON Schema: a check has no key that only other types have."""
+    others = {type: [key for key in section["properties"] if not is_known(key, type)] for type in TYPES}
+    section["allOf"] = [
+        {
+            "if": {"properties": {"type": {"const": type}}},
+            "then": {"properties": dict.fromkeys(keys, False)},
+        }
+        for type, keys in others.items()
+    ]
 
 
 class CheckSection(Section):
-    model_config = ConfigDict(json_schema_extra=tcp_has_no)
-    later = keys("all any tls sni alpn verify damping body steps program arguments service user database")
+    model_config = ConfigDict(json_schema_extra=own_keys_only)
+    later = keys("all any damping program arguments service user database")
 
-    type: Annotated[str, Word(("tcp", "http"), later=LATER_TYPES)]
-    """tcp: it connects, no more. http: it answers a request as it should."""
+    type: Annotated[str, Word(TYPES, later=LATER_TYPES)]
+    """tcp: it connects, no more. tls: it completes a handshake, too. http, https: it answers a request as it
+    should. send_expect: it answers what is sent, step by step."""
     interval: Annotated[float, Duration("10ms", "1h")] = CHECK.interval_s
     """Time from the start of one probe to the start of the next; probes never overlap."""
     interval_changing: Annotated[float, Duration("10ms", "1h")] = CHECK.interval_changing_s
@@ -74,6 +84,17 @@ class CheckSection(Section):
     """Open each probe with a PROXY header: v1, v2 or off; empty: as the pool does, but not where this check
     has a port or an address of its own."""
 
+    tls: Annotated[bool, Flag()] = False
+    """Speak TLS, after a PROXY header; the types tls and https do."""
+    sni: Annotated[str | None, Either(None, Text("a host name", "[!-~]+"))] = None
+    """TLS: the name to ask for, and to verify; empty: none is asked for, and the address is verified."""
+    alpn: Annotated[list[Annotated[str, Text("a protocol", "[!-~]{1,255}")]], shorthand.ONE] = []  # noqa: RUF012
+    """TLS: protocols, one of which must be agreed on: one, or a list (h2, http/1.1); empty: none is
+    offered."""
+    verify: Annotated[str | None, Trust()] = None
+    """TLS: what certificates to trust: true (those that this machine trusts), or the path of a file of them;
+    false: any will do."""
+
     path: Annotated[str, Text("a path; it begins with / and has no spaces", r"/[!-~]*", 2048)] = (
         HTTP_REQUEST.path
     )
@@ -88,9 +109,14 @@ class CheckSection(Section):
         default_factory=lambda: list(HTTP_REQUEST.status)
     )
     """http: the answers that pass, as numbers and ranges; 200-399 unless written."""
+    body: Annotated[str | None, Either(None, Pattern())] = HTTP_REQUEST.body
+    """http: what the body must match somewhere, within its first 16 KiB (RE2); empty: it is not read."""
+
+    steps: Annotated[list[StepSection], STEPS] | None = None
+    """send_expect: what is sent and what is awaited, in order."""
 
 
 class DefaultCheckSection(CheckSection):
     """Without a type it completes the checks of pools; with one, pools that have no `check` get it whole."""
 
-    type: Annotated[str, Word(("tcp", "http"), later=LATER_TYPES)] = "tcp"
+    type: Annotated[str, Word(TYPES, later=LATER_TYPES)] = "tcp"

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lb.config.check_section import HTTP_KEYS
+from lb.config.check_section import KEYS_OF_TYPE, TLS_KEYS, TLS_TYPES, is_known
 from lb.config.clashes import clashing_addresses
+from lb.config.dialog_section import STEP_KEYS
 from lb.config.places import Places
 from lb.config.pool_section import HashSection
 from lb.config.problem import KeyPath, Problem, did_you_mean, quoted
-from lb.config.reading import address_of, items, members, number, text
+from lb.config.reading import address_of, flag, items, members, number, text
 from lb.config.tree import Mapping, Node, Scalar, plain
 from lb.model.pool import HashRule, Policy
 
@@ -120,16 +121,31 @@ def repeated_endpoints(path: KeyPath, pool: Mapping, places: Places) -> Found:
 def keys_of_another_check(path: KeyPath, check: Node | None, places: Places) -> Found:
     if not isinstance(check, Mapping):
         return
-    if text(check, "type") == "tcp":
-        for key in HTTP_KEYS:
-            if key in check.entries:
-                message = "is a key of http checks; this one is of type tcp"
-                yield places.problem((*path, key), message, "write `type: http`", at_key=True)
+    kind = text(check, "type")
+    for key in check.entries:
+        if not is_known(key, kind):
+            owners = [owner for owner, keys in KEYS_OF_TYPE.items() if key in keys]
+            message = f"is a key of {owners[0]} checks; this one is of type {kind}"
+            yield places.problem((*path, key), message, f"write `type: {owners[0]}`", at_key=True)
+        elif key in TLS_KEYS and kind is not None and kind not in TLS_TYPES and not flag(check, "tls"):
+            message = f"has no effect: a check of type {kind} does not speak TLS"
+            yield places.problem((*path, key), message, "write `tls: true`", at_key=True)
+    yield from steps(path, check, places)
     headers = check.get("headers")
     for header in headers.entries if isinstance(headers, Mapping) else ():
         if header.lower() in OWN_HEADERS:
             hint = "write `host` beside `headers`" if header.lower() == "host" else None
             yield places.problem((*path, "headers", header), "is written by lb itself", hint, at_key=True)
+
+
+def steps(path: KeyPath, check: Mapping, places: Places) -> Found:
+    if text(check, "type") == "send_expect" and "steps" not in check.entries:
+        hint = 'write for example steps: [{send: "PING\\r\\n"}, {expect: PONG}]'
+        yield places.problem(path, "`steps` is missing", hint, at_key=True)
+    for index, step in enumerate(items(check.get("steps"))):
+        if isinstance(step, Mapping) and len([key for key in step.entries if key in STEP_KEYS]) != 1:
+            message = f"a step has one of the keys {', '.join(STEP_KEYS)}"
+            yield places.problem((*path, "steps", index), message)
 
 
 def repeated_cpus(places: Places) -> Found:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from lb.config.check_section import HTTP_KEYS
+from lb.config.check_section import is_known
 from lb.config.listener_section import ListenerSection
 from lb.config.pool_section import PoolSection
 from lb.config.tree import Entry, Mapping, Node, Scalar
@@ -55,8 +55,9 @@ def own_defaults(member: Node, under: Mapping) -> Mapping:
         keep = isinstance(own, Mapping) and type_of(check) in (None, type_of(own))
     if not keep:
         return without(under, ("check",))
-    if type_of(own) == "tcp":
-        check = without(check, HTTP_KEYS)
+    kind = type_of(own)
+    if isinstance(kind, str):
+        check = only(check, [key for key in check.entries if is_known(key, kind)])
     return made(under, {**under.entries, "check": Entry(under.entries["check"].key, check)})
 
 

@@ -18,14 +18,16 @@ from lb.model.networks import Networks
 # The fields of Config besides listeners and pools.
 SETTINGS = ("workers", "sessions_max", "user", "runtime_dir", "shutdown", "admin", "log")
 
-# Fields that are called otherwise in the file. The keys of an http request stand beside those of its check.
+# Fields that are called otherwise in the file.
 KEYS = {
     "binds": "bind",
     "close_after_s": "on_down",
-    "http": "type",
     "initial_up": "initial",
     "jitter_percent": "jitter",
+    "question": "type",
 }
+# Of a check: what it asks and how it speaks TLS have no key of their own, theirs stand beside the others.
+FLAT = ("question", "tls")
 UNIT = "_s"
 
 # What is compared as one value: it has no keys of its own in the file.
@@ -133,7 +135,7 @@ def differing(old: Any, new: Any, path: str = "") -> Iterator[str]:
         return
     for field in fields(old):
         was, now = getattr(old, field.name), getattr(new, field.name)
-        flat = field.name == "http" and is_section(was) and is_section(now)
+        flat = field.name in FLAT and is_section(was) and is_section(now)
         yield from differing(was, now, path if flat else joined(path, key_of(field.name)))
 
 

@@ -11,10 +11,12 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import re2
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
 from lb.config.problem import NOT_YET, BadValue, Budget, did_you_mean, quoted
+from lb.model.pattern import compiled
 
 # A reference to the environment may stand for any value; what it gives is read as if it stood there.
 REFERENCE_PATTERN = r"\$\{"
@@ -143,6 +145,56 @@ class Secret(Text):
 
 
 @dataclass(frozen=True)
+class Pattern(Text):
+    """Of RE2, which matches in linear time; it is tried here."""
+
+    wanted: str = "a regular expression (RE2)"
+    pattern: str = r"(?s).+"
+    length_max: int = 1024
+
+    def read(self, value: object) -> str:
+        text = super().read(value)
+        try:
+            compiled(text)
+        except re2.error as error:
+            raise BadValue(f"{quoted(value)} is not {self.wanted}: {error.args[0].decode()}") from None
+        return text
+
+
+@dataclass(frozen=True)
+class Bytes(Text):
+    """A text that is sent or awaited, in UTF-8."""
+
+    wanted: str = "a text of 1 to 4096 characters"
+    pattern: str = r"(?s).+"
+    length_max: int = 4096
+
+    def read(self, value: object) -> Any:
+        return super().read(value).encode()
+
+    def show(self, value: Any) -> Any:
+        return value.decode()
+
+
+@dataclass(frozen=True)
+class Hex(Text):
+    """Bytes, two digits each; spaces between them are for people."""
+
+    wanted: str = "bytes in hexadecimal, at most 4096"
+    pattern: str = r" *([0-9A-Fa-f]{2} *)+"
+    length_max: int = 3 * 4096
+
+    def read(self, value: object) -> Any:
+        data = bytes.fromhex(super().read(value))
+        if len(data) > 4096:
+            raise BadValue(f"{len(data)} bytes; at most 4096")
+        return data
+
+    def show(self, value: Any) -> Any:
+        return value.hex()
+
+
+@dataclass(frozen=True)
 class FilePath(Leaf):
     """An absolute path. Its length in bytes is bounded by what follows it, and by what it is for."""
 
@@ -180,6 +232,28 @@ class FileName(Leaf):
 
     def range(self) -> str:
         return "a path"
+
+
+@dataclass(frozen=True)
+class Trust(Leaf):
+    """Which certificates to trust. `true` is held as "system", `false` as None."""
+
+    def read(self, value: object) -> str | None:
+        if isinstance(value, bool):
+            return "system" if value else None
+        try:
+            return FilePath().read(value)
+        except BadValue:
+            raise BadValue(f"{quoted(value)} is neither true, false, nor an absolute path") from None
+
+    def show(self, value: Any) -> Any:
+        return {None: False, "system": True}.get(value, value)
+
+    def json(self) -> dict[str, Any]:
+        return {"anyOf": [{"type": "boolean"}, FilePath().json()]}
+
+    def range(self) -> str:
+        return "true, false; an absolute path"
 
 
 @dataclass(frozen=True)

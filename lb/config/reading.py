@@ -38,6 +38,11 @@ def number(node: Mapping, key: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def flag(node: Mapping, key: str) -> bool:
+    found = node.get(key)
+    return isinstance(found, Scalar) and found.value is True
+
+
 def address_of(node: Node | None) -> SocketAddress | None:
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
         return None

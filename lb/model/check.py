@@ -10,26 +10,79 @@ from lb.model.proxy import ProxyVersion
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What an http check asks and what it takes for a pass. `status` are inclusive ranges."""
+    """What an http check asks and what it takes for a pass.
+
+    `status` are inclusive ranges. `body`: a pattern (RE2) that the beginning of the body must match
+    somewhere; None: it is not read.
+    """
 
     path: str = "/"
     host: str | None = None
     method: str = "GET"
     headers: tuple[tuple[str, str], ...] = ()
     status: tuple[tuple[int, int], ...] = ((200, 399),)
+    body: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A step of a dialog: these bytes are sent."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """A step of a dialog: what comes must contain these bytes. What follows them is left to the next step."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectPattern:
+    """A step of a dialog: what comes must match this (RE2, on bytes) somewhere."""
+
+    pattern: str
+
+
+Step = Send | Expect | ExpectPattern
+
+
+@dataclass(frozen=True, slots=True)
+class Dialog:
+    """What a send_expect check says and hears, in order."""
+
+    steps: tuple[Step, ...]
+
+
+Question = HttpRequest | Dialog
+TYPES: dict[type[Question], str] = {HttpRequest: "http", Dialog: "send_expect"}
+
+
+@dataclass(frozen=True, slots=True)
+class TlsRule:
+    """How a probe speaks TLS. `sni` None: no name is sent. `alpn`: one of them must be agreed on; empty: none
+    is offered. `verify`: the path of a file of trusted certificates, or "system" for those of this machine;
+    None: any certificate will do."""
+
+    sni: str | None = None
+    alpn: tuple[str, ...] = ()
+    verify: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Runs start to start, never overlapping. `http` is None for a check that only connects (type tcp).
+    """Runs start to start, never overlapping.
 
+    `question` None: that it connects, and completes a handshake where there is `tls`, is enough.
     `interval_changing_s` holds while a streak runs, `interval_down_s` while the endpoint is DOWN. Jitter only
     shortens: an interval is drawn between (1 - jitter_percent/100) and 1 of its length.
     `initial_up` holds at process start only. `port` and `address` replace the endpoint's own when not None.
     `send_proxy`: a probe opens with such a header, one that names no client (LOCAL, UNKNOWN).
     """
 
-    http: HttpRequest | None = None
+    question: Question | None = None
+    tls: TlsRule | None = None
     interval_s: float = 1.0
     interval_changing_s: float = 0.5
     interval_down_s: float = 2.0
@@ -44,7 +97,11 @@ class Check:
 
     @property
     def type(self) -> str:
-        return "tcp" if self.http is None else "http"
+        if self.question is None:
+            return "tcp" if self.tls is None else "tls"
+        if isinstance(self.question, HttpRequest) and self.tls is not None:
+            return "https"
+        return TYPES[type(self.question)]
 
     def target(self, endpoint: SocketAddress) -> SocketAddress:
         """Where the probe goes. A port alone does not move a probe off a unix socket: it has none."""
@@ -55,8 +112,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """The outcome of one probe. `detail` is for people: what failed, or what was answered."""
+    """The outcome of one probe. `detail` is for people: what failed, or what was answered.
+    `certificate_ends_s`: until when the certificate holds that was shown, in seconds since 1970."""
 
     ok: bool
     detail: str
     duration_s: float = field(compare=False, default=0.0)
+    certificate_ends_s: float | None = field(compare=False, default=None)

@@ -72,11 +72,11 @@ pools: {{web: {{endpoints: [10.0.0.1:80]}}}}
         ("type: tcp, rise: 5", "", Check(rise=5)),
         ("type: tcp, rise: 5", ", check: null", None),
         ("type: tcp, rise: 5", ", check: {type: tcp, fall: 7}", Check(rise=5, fall=7)),
-        ("type: tcp, rise: 5", ", check: {type: http}", Check(http=HttpRequest())),
+        ("type: tcp, rise: 5", ", check: {type: http}", Check(HttpRequest())),
         ("type: http, path: /up", ", check: {type: tcp}", Check()),
         ("rise: 5", "", None),
         ("rise: 5", ", check: {type: tcp}", Check(rise=5)),
-        ("rise: 5, path: /up", ", check: {type: http}", Check(http=HttpRequest(path="/up"), rise=5)),
+        ("rise: 5, path: /up", ", check: {type: http}", Check(HttpRequest(path="/up"), rise=5)),
         ("rise: 5, path: /up", ", check: {type: tcp}", Check(rise=5)),
     ],
 )

@@ -11,7 +11,15 @@ import pytest
 
 from lb.config import ConfigError, Loaded, parse
 from lb.model.address import Address, SocketAddress, UnixAddress
-from lb.model.check import Check, HttpRequest
+from lb.model.check import (
+    Check,
+    Dialog,
+    Expect,
+    ExpectPattern,
+    HttpRequest,
+    Send,
+    TlsRule,
+)
 from lb.model.config import AdminPlane, Config, Log, Shutdown, Workers
 from lb.model.endpoint import Admin, Endpoint
 from lb.model.listener import Keepalive, Listener, RefuseBy, TcpOptions, Timeouts, UnixSocket
@@ -60,9 +68,21 @@ def test_example_with_every_key_holds_the_defaults() -> None:
     wildcards = (Address("0.0.0.0", 8080), Address("::", 8080))
     binds: tuple[SocketAddress, ...] = (*wildcards, *ports, UnixAddress("/run/lb/web.sock"))
     second = Endpoint("[2001:db8::2]:80", Address("2001:db8::2", 80))
-    pool = Pool("web", (Endpoint("10.0.0.1:80", A), second), check=Check(http=HttpRequest()))
-    listener = Listener("web", binds, "web", accept_proxy=Networks.parse(["10.0.0.0/8"]))
-    assert loaded.config == Config((listener,), (pool,))
+    web = Pool("web", (Endpoint("10.0.0.1:80", A), second), check=Check(HttpRequest(), TlsRule()))
+    steps = (
+        Send(b"PING\r\n"),
+        Expect(b"PONG"),
+        Send(b"INFO\r\n"),
+        Expect(b"\r\n"),
+        ExpectPattern("role:(master|slave)"),
+    )
+    redis = Endpoint("10.0.0.3:6379", Address("10.0.0.3", 6379))
+    cache = Pool("cache", (redis,), check=Check(Dialog(steps)))
+    listeners = (
+        Listener("web", binds, "web", accept_proxy=Networks.parse(["10.0.0.0/8"])),
+        Listener("cache", (Address("0.0.0.0", 6379),), "cache"),
+    )
+    assert loaded.config == Config(listeners, (web, cache))
     assert loaded.warnings == ()
 
 
@@ -95,10 +115,12 @@ log: {level: debug, format: json, access: /var/log/lb, access_rate_max: 100}
             check: {type: http, interval: 2s, interval_changing: 1s, interval_down: 5s, timeout: 3s,
                     rise: 3, fall: 1, jitter: 0%, port: 81, address: "::1", initial: unknown,
                     send_proxy: v1, path: /up, host: web, method: HEAD, headers: {X-A: "1", X-B: b},
-                    status: [200-204, 404]}""",
+                    status: [200-204, 404], body: "^up", tls: true, sni: app.internal,
+                    alpn: [h2, http/1.1], verify: /etc/ca.pem}""",
     )
-    http = HttpRequest("/up", "web", "HEAD", (("X-A", "1"), ("X-B", "b")), ((200, 204), (404, 404)))
-    check = Check(http, 2.0, 1.0, 5.0, 3.0, 3, 1, 0, 81, "::1", False, ProxyVersion.V1)
+    http = HttpRequest("/up", "web", "HEAD", (("X-A", "1"), ("X-B", "b")), ((200, 204), (404, 404)), "^up")
+    tls = TlsRule("app.internal", ("h2", "http/1.1"), "/etc/ca.pem")
+    check = Check(http, tls, 2.0, 1.0, 5.0, 3.0, 3, 1, 0, 81, "::1", False, ProxyVersion.V1)
     tcp = TcpOptions(
         10, Keepalive(60, 5, 9), 20.0, True, True, "eth0", "blue", 7, 46, 1400, "bbr", True, True
     )  # fmt: skip
@@ -154,7 +176,15 @@ def test_short_form_at_the_top_is_read(top: str, part: str, value: Any) -> None:
         ("on_down: {close_after: 1m}", "close_after_s", 60.0),
         ("check: null", "check", None),
         ("check: {type: tcp}", "check", Check()),
-        ("check: {type: http, status: 204}", "check", Check(http=HttpRequest(status=((204, 204),)))),
+        ("check: {type: http, status: 204}", "check", Check(HttpRequest(status=((204, 204),)))),
+        ("check: {type: https}", "check", Check(HttpRequest(), TlsRule())),
+        ("check: {type: tls, verify: true}", "check", Check(tls=TlsRule(verify="system"))),
+        ("check: {type: tcp, tls: true, alpn: h2}", "check", Check(tls=TlsRule(alpn=("h2",)))),
+        (
+            "check: {type: send_expect, tls: true, steps: [{send: 1}, {expect_regex: é}]}",
+            "check",
+            Check(Dialog((Send(b"1"), ExpectPattern("é"))), TlsRule()),
+        ),
         ("connect: ", "connect", ConnectRule()),
         ("connect: {source: 10.0.0.9}", "connect", ConnectRule(source=("10.0.0.9",))),
         ("hash: ", "hash", HashRule()),

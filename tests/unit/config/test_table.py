@@ -20,7 +20,7 @@ def in_the_table(path: tuple[str, ...]) -> str:
     """A path of the schema, as the table calls it."""
     text = ""
     for before, part in zip(("", *path), path, strict=False):
-        text += ("[]" if before == "endpoints" else ".NAME") if part == "*" else f".{part}"
+        text += ("[]" if before in ("endpoints", "steps") else ".NAME") if part == "*" else f".{part}"
     return text.removeprefix(".").removesuffix(".NAME").removesuffix("[]")
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 
 from lb.model.address import Address
-from lb.model.check import Check, HttpRequest, ProbeResult
+from lb.model.check import Check, Dialog, HttpRequest, ProbeResult, TlsRule
 
 ENDPOINT = Address("10.0.0.1", 80)
 
 
-def test_type_follows_from_the_request() -> None:
-    assert (Check().type, Check(http=HttpRequest()).type) == ("tcp", "http")
+def test_type_follows_from_what_is_asked() -> None:
+    assert (Check().type, Check(tls=TlsRule()).type) == ("tcp", "tls")
+    assert (Check(HttpRequest()).type, Check(HttpRequest(), TlsRule()).type) == ("http", "https")
+    assert Check(Dialog(())).type == "send_expect"
 
 
 @pytest.mark.parametrize(

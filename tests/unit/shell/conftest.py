@@ -9,9 +9,18 @@ from typing import Any
 import pytest
 import uvloop
 
+from tests.support.probing import Run
+
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     factories: dict[str, Any] = {"uvloop": uvloop.new_event_loop}
     return factories
+
+
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """A probe does the same on both loops."""
+    chosen: Run = request.param
+    return chosen

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from lb.model.address import Address, UnixAddress
 from lb.model.check import Check, HttpRequest, ProbeResult
@@ -21,21 +20,14 @@ from lb.shell import probe
 from lb.shell.probe import ProbeImpossible, TimedOut, run_probe
 from tests.support.blackhole import blackhole
 from tests.support.ports import free_port
+from tests.support.probing import Run
 from tests.support.scripted import Script, scripted
 
 TCP = Check(timeout_s=2.0)
 
-Run = Callable[[Coroutine[Any, Any, ProbeResult]], ProbeResult]
-
-
-@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    chosen: Run = request.param
-    return chosen
-
 
 def http(timeout_s: float = 2.0, **request: Any) -> Check:
-    return Check(http=HttpRequest(**request), timeout_s=timeout_s)
+    return Check(HttpRequest(**request), timeout_s=timeout_s)
 
 
 def answering(text: bytes) -> Script:
@@ -167,13 +159,6 @@ def test_http_probe_asks_what_the_check_says(run: Run) -> None:
         f"GET /health?deep=1 HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nConnection: close\r\n"
         "user-agent: mine\r\nX-Token: t\r\n\r\n"
     )
-
-
-def test_http_probe_names_the_host_and_length_that_it_was_given() -> None:
-    request = probe._request(HttpRequest(method="POST", host="app.internal"), Address("::1", 80)).decode()
-    assert "\r\nHost: app.internal\r\n" in request
-    assert "\r\nUser-Agent: lb-check\r\n" in request
-    assert "\r\nContent-Length: 0\r\n" in request
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_probes_that_are_cancelled_or_stopped_are_never_answered() -> None:
     async def scenario() -> None:
         with scripted(lambda connection: None) as endpoint:
             bench = Bench(run_probe)
-            hung = Check(http=HttpRequest(), timeout_s=30.0)
+            hung = Check(HttpRequest(), timeout_s=30.0)
             bench.start(1, hung, endpoint.address)
             bench.start(2, hung, endpoint.address)
             await asyncio.to_thread(endpoint.heard, 2)
@@ -253,7 +253,7 @@ from tests.unit.shell.test_probes import Bench, Check, HttpRequest, Address, run
 async def main():
     bench = Bench(run_probe)
     for number in range(20):
-        bench.start(number, Check(http=HttpRequest(), timeout_s=0.5), Address("127.0.0.1", int(sys.argv[1])))
+        bench.start(number, Check(HttpRequest(), timeout_s=0.5), Address("127.0.0.1", int(sys.argv[1])))
     await asyncio.sleep(0.1)
     print("waiting", flush=True)
     print(json.dumps([(event.result.ok, event.late) for event in await bench.answered(20)]))
