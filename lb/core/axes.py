@@ -56,7 +56,7 @@ def set_weight(
 def observe_anew(memory: Memory, endpoint: EndpointState, cause: Cause, evidence: str, now: float) -> None:
     """Nothing that was known holds. Without a check it is UP; with one, the first probe runs at once."""
     probes.stop(memory, endpoint)
-    endpoint.streak, endpoint.last_result, endpoint.last_run_s = 0, None, None
+    endpoint.streak, endpoint.last_result, endpoint.last_run_s, endpoint.certificate = 0, None, None, None
     if endpoint.check is None:
         set_health(memory, endpoint, Health.UP, cause, "it has no check", now)
         return

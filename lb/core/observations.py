@@ -14,9 +14,12 @@ from lb.core.state import EndpointState
 from lb.health.plan import next_run
 from lb.health.streak import extended, verdict
 from lb.model.cause import Cause
+from lb.model.check import Certificate
 from lb.model.endpoint import Health
 
 PROBE_GAP_S = 0.1  # between the starts of two probes that failed sessions asked for
+DAY_S = 86400.0
+CERTIFICATE_WARN_S = 14 * DAY_S  # an automatic renewal comes 30 days before the end: this one is late
 
 
 def probe_finished(memory: Memory, event: ProbeFinished, now: float) -> None:
@@ -29,12 +32,29 @@ def probe_finished(memory: Memory, event: ProbeFinished, now: float) -> None:
         return
     endpoint.streak = extended(endpoint.streak, event.result.ok)
     endpoint.last_result, endpoint.last_run_s = event.result, now
+    note_certificate(memory, endpoint, event.result.certificate)
     health = verdict(endpoint.health, endpoint.streak, endpoint.check)
     set_health(memory, endpoint, health, Cause.PROBE, evidence(endpoint), now)
     at_s = next_run(
         endpoint.check, health, endpoint.streak, endpoint.probe_started_s, now=now, seeded=memory.random
     )
     probes.plan(memory, endpoint, at_s)
+
+
+def note_certificate(memory: Memory, endpoint: EndpointState, shown: Certificate | None) -> None:
+    """Two records for each certificate: that it expires soon, and that it has expired."""
+    if shown is None:
+        return
+    endpoint.certificate = shown
+    stage = (shown.expires_s, shown.left_s < 0)
+    if shown.left_s > CERTIFICATE_WARN_S or endpoint.certificate_warned == stage:
+        return
+    endpoint.certificate_warned = stage
+    facts = {"pool": endpoint.key.pool, "endpoint": endpoint.key.endpoint, "expires_s": shown.expires_s}
+    if shown.left_s < 0:
+        memory.emit("certificate_expired", facts, "error")
+    else:
+        memory.emit("certificate_expires", facts | {"days_left": int(shown.left_s / DAY_S)}, "warning")
 
 
 def evidence(endpoint: EndpointState) -> str:

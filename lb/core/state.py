@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from lb.model.check import Check, ProbeResult
+from lb.model.check import Certificate, Check, ProbeResult
 from lb.model.endpoint import Admin, Endpoint, EndpointKey, Health
 from lb.model.listener import Listener
 from lb.model.pool import Pool
@@ -54,6 +54,8 @@ class EndpointState:
     streak: int = 0
     last_result: ProbeResult | None = None
     last_run_s: float | None = None
+    certificate: Certificate | None = None  # the last that a probe was shown
+    certificate_warned: tuple[float, bool] | None = None  # of the one that expires then, and whether it has
     down_since_s: float = 0.0  # means something while health is DOWN
 
     # The way out. `removed` is written by lb/core/reload.py, the rest by lb/core/drains.py.

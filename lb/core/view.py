@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lb.core.state import EndpointState
 from lb.model.address import SocketAddress
-from lb.model.check import Check, ProbeResult
+from lb.model.check import Certificate, Check, ProbeResult
 from lb.model.endpoint import Admin, EndpointKey, Health
 
 
@@ -38,6 +38,7 @@ class EndpointView:
     last_result: ProbeResult | None
     last_run_s: float | None
     next_run_s: float | None
+    certificate: Certificate | None
     transitions: Mapping[tuple[str, str], int]
     check: Check | None
 
@@ -60,6 +61,7 @@ def view(state: EndpointState, next_run_s: float | None) -> EndpointView:
         last_result=state.last_result,
         last_run_s=state.last_run_s,
         next_run_s=next_run_s,
+        certificate=state.certificate,
         transitions=dict(state.transitions),
         check=state.check,
     )

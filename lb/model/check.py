@@ -111,11 +111,19 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """What an endpoint showed: when it expires, in seconds since 1970, and how long that was from then."""
+
+    expires_s: float
+    left_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeResult:
     """The outcome of one probe. `detail` is for people: what failed, or what was answered.
-    `certificate_ends_s`: until when the certificate holds that was shown, in seconds since 1970."""
+    `certificate`: None where none was shown."""
 
     ok: bool
     detail: str
     duration_s: float = field(compare=False, default=0.0)
-    certificate_ends_s: float | None = field(compare=False, default=None)
+    certificate: Certificate | None = field(compare=False, default=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -128,6 +129,15 @@ CHECK: tuple[Family[Member], ...] = (
         "lb_check_last_run_age_seconds",
         "Since the last probe ended; NaN while probes are stopped (MAINT, removed).",
         lambda m: m.check_age_s,
+    ),
+)
+
+CHECK_OVER_TLS: tuple[Family[Member], ...] = (
+    Family(
+        "gauge",
+        "lb_check_certificate_expiry_timestamp_seconds",
+        "When the certificate expires that a probe was shown last, in seconds since 1970; NaN: none was.",
+        lambda m: m.view.certificate.expires_s if m.view.certificate else math.nan,
     ),
 )
 

@@ -20,6 +20,7 @@ from lb.shell.exposition import labels
 from lb.shell.families import (
     BUILD,
     CHECK,
+    CHECK_OVER_TLS,
     ENDPOINT,
     LISTENER,
     LOOP_LAG,
@@ -75,6 +76,9 @@ def lines(observed: Observed) -> list[str]:
         found += endpoint.lines(endpoints)
     for check in CHECK:
         found += check.lines(checked)
+    over_tls = [(label, member) for label, member in checked if is_over_tls(member)]
+    for check in CHECK_OVER_TLS:
+        found += check.lines(over_tls)
     found += POOL.lines((labels([("pool", name)]), states) for name, states in pools(observed).items())
     for pool in POOL_COUNTS:
         found += pool.lines(counted)
@@ -84,6 +88,10 @@ def lines(observed: Observed) -> list[str]:
     for one in WHOLE:
         found += one.lines([("", observed)])
     return found + BUILD.lines([(labels([("version", __version__)]), 1)])
+
+
+def is_over_tls(member: Member) -> bool:
+    return member.view.check is not None and member.view.check.tls is not None
 
 
 def members(observed: Observed) -> Iterator[tuple[EndpointKey, Member]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lb.model.address import SocketAddress
-from lb.model.check import Check, ProbeResult
+from lb.model.check import Certificate, Check, ProbeResult
 from lb.model.config import Config
 from lb.model.endpoint import Admin, EndpointKey, Health
 from lb.shell.counts import EndpointCounts, Histogram, ListenerCounts, PoolCounts, WorkerCounts
@@ -54,6 +54,8 @@ class EndpointView(Protocol):
     def transitions(self) -> Mapping[tuple[str, str], int]: ...
     @property
     def check(self) -> Check | None: ...
+    @property
+    def certificate(self) -> Certificate | None: ...
 
 
 class WorkerView(Protocol):

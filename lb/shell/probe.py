@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lb.model.address import Address, SocketAddress
-from lb.model.check import Check, Dialog, HttpRequest, ProbeResult, Question, TlsRule
+from lb.model.check import Certificate, Check, Dialog, HttpRequest, ProbeResult, Question, TlsRule
 from lb.shell import tls
 from lb.shell.questions import dialog, http
 from lb.shell.questions.answer import ANSWER_BYTES_MAX, Connection, Failed
@@ -64,7 +64,7 @@ class _Probe:
     address: SocketAddress
     connection: Connection | None = None
     doing: str = "connecting"
-    certificate_ends_s: float | None = None
+    certificate: Certificate | None = None
 
     async def go(self) -> str:
         """The detail of a pass. Raises Failed."""
@@ -92,7 +92,7 @@ class _Probe:
         except OSError as error:
             raise _translated("tls", error) from error
         shown = tls.shown(self.connection, rule)
-        self.certificate_ends_s = shown.certificate_ends_s
+        self.certificate = shown.certificate
         return shown.detail
 
 
@@ -114,11 +114,11 @@ async def run_probe(check: Check, address: SocketAddress) -> ProbeResult:
             await _farewell(probe.connection, closes_itself=closes_itself, within_s=FAREWELL_S + duration_s)
     except TimeoutError:
         detail = f"timeout after {check.timeout_s:g} s ({probe.doing})"
-        return TimedOut(False, detail, time.monotonic() - started_s, probe.certificate_ends_s)
+        return TimedOut(False, detail, time.monotonic() - started_s, probe.certificate)
     finally:
         if probe.connection is not None:
             await _close(probe.connection)
-    return ProbeResult(ok, detail, duration_s, probe.certificate_ends_s)
+    return ProbeResult(ok, detail, duration_s, probe.certificate)
 
 
 async def _connect(address: SocketAddress) -> Connection:

@@ -102,6 +102,7 @@ def check(observed: Observed, view: EndpointView) -> Json | None:
         "rise": view.check.rise,
         "fall": view.check.fall,
         "last": last_probe(observed, view),
+        "certificate_expires": view.certificate.expires_s if view.certificate else None,
         "streak": view.streak,
         "next_run_in_s": None if next_run_s is None else max(0.0, round(next_run_s - observed.now_s, 3)),
     }

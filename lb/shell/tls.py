@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 from cryptography import x509
 
 from lb.model.address import Address, SocketAddress
-from lb.model.check import TlsRule
+from lb.model.check import Certificate, TlsRule
 from lb.shell.questions.answer import ANSWER_BYTES_MAX, Connection, Failed
 
 CONTEXTS_MAX = 1024
@@ -25,10 +26,10 @@ SYSTEM = "system"  # as TlsRule.verify says it
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """`certificate_ends_s`: in seconds since 1970; None: it showed none that can be read."""
+    """`certificate` None: it showed none that can be read."""
 
     detail: str
-    certificate_ends_s: float | None
+    certificate: Certificate | None
 
 
 async def secured(
@@ -59,8 +60,12 @@ def shown(connection: Connection, rule: TlsRule) -> Shown:
     agreed: ssl.SSLObject = connection[1].get_extra_info("ssl_object")
     if rule.alpn and agreed.selected_alpn_protocol() not in rule.alpn:
         raise Failed(f"tls: none of {', '.join(rule.alpn)} was agreed on (ALPN)")
-    certificate = agreed.getpeercert(binary_form=True)
-    return Shown(f"{agreed.version()}", ends_s(certificate) if certificate else None)
+    return Shown(f"{agreed.version()}", read(agreed.getpeercert(binary_form=True)))
+
+
+def read(certificate: bytes | None) -> Certificate | None:
+    at_s = expires_s(certificate) if certificate else None
+    return None if at_s is None else Certificate(at_s, at_s - time.time())
 
 
 def changed_ns(rule: TlsRule) -> int:
@@ -92,7 +97,7 @@ def context_of(rule: TlsRule, changed_ns: int) -> ssl.SSLContext:
 
 
 @lru_cache(maxsize=CONTEXTS_MAX)
-def ends_s(certificate: bytes) -> float | None:
+def expires_s(certificate: bytes) -> float | None:
     """Until when it holds."""
     try:
         return x509.load_der_x509_certificate(certificate).not_valid_after_utc.timestamp()

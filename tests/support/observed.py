@@ -9,7 +9,7 @@ from typing import Any
 
 from lb.model.address import Address
 from lb.model.cause import Reason
-from lb.model.check import Check, ProbeResult
+from lb.model.check import Certificate, Check, ProbeResult, TlsRule
 from lb.model.config import Config
 from lb.model.endpoint import Admin, Endpoint, EndpointKey, Health
 from lb.model.listener import Listener
@@ -23,6 +23,7 @@ WALL_S = 1_700_000_000.0  # the same moment
 EMPTY = Histogram((0.001, 0.01), (0, 0, 0), 0.0)
 SOME = Histogram((0.001, 0.01), (1, 2, 3), 6.5)
 CHECK = Check(interval_s=1.0, rise=2, fall=3)
+OVER_TLS = Check(tls=TlsRule())
 PASSED = ProbeResult(True, "200 OK", 0.0042)
 RELOADED = LastReload(True, WALL_S - 50)
 
@@ -46,6 +47,7 @@ class FakeEndpoint:
     next_run_s: float | None = 1000.25
     transitions: Mapping[tuple[str, str], int] = field(default_factory=lambda: {("UP", "PROBE"): 1})
     check: Check | None = CHECK
+    certificate: Certificate | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ ENDPOINTS = (
     endpoint(3, "c", admin=Admin.MAINT, eligible=False, last_result=None, last_run_s=None, next_run_s=None),
     endpoint(5, "new", health=Health.UNKNOWN, last_result=None, last_run_s=None, transitions={}),
     endpoint(6, "db", pool="plain", check=None, last_result=None, last_run_s=None, next_run_s=None),
+    endpoint(7, "shown", pool="plain", check=OVER_TLS, certificate=Certificate(1_800_000_000.0, 1e8)),
+    endpoint(8, "asked", pool="plain", check=OVER_TLS, last_result=None, last_run_s=None),
 )
 
 

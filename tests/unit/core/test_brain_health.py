@@ -8,7 +8,7 @@ from lb.core.brain import Brain
 from lb.core.commands import CancelProbe, CloseSessions, PublishSnapshot, StartProbe
 from lb.core.events import ConfigLoaded, ConnectFailed, OperatorOrdered, ProbeFinished
 from lb.model.cause import Reason
-from lb.model.check import Check
+from lb.model.check import Certificate, Check
 from lb.model.config import Config
 from lb.model.endpoint import Admin, Health
 from tests.support.configurations import FAILED, PASSED, STEADY, address, config, key, pool
@@ -51,6 +51,31 @@ def fail_until_down(play: Playbook, probe: int, check: Check = STEADY) -> None:
     assert health(play) is Health.UP
     play >> ProbeFinished(probe, A, FAILED)
     assert health(play) is Health.DOWN
+
+
+# ---- Certificates that probes are shown ---------------------------------------------------------------
+
+DAY_S = 86400.0
+
+
+def test_certificate_that_expires_is_told_of_once_before_and_once_after() -> None:
+    """And again when another one is shown that expires soon."""
+    play, probe = started(config(pool("web", "a", check=STEADY)))
+    shown = [
+        *[Certificate(20 * DAY_S, left * DAY_S) for left in (15.0, 13.9, 13.8, -0.1, -0.2)],
+        *[Certificate(90 * DAY_S, left * DAY_S) for left in (70.0, 1.5, 1.4)],
+    ]
+    told: list[tuple[str, object]] = []
+    for certificate in shown:
+        following = Slot()
+        passed = replace(PASSED, certificate=certificate)
+        play >> ProbeFinished(probe, A, passed)
+        told += [(each.event, each.facts.get("days_left")) for each in play.records]
+        assert play >> 1.0 << probe_of("a", following)
+        probe = following()
+    before, after = "certificate_expires", "certificate_expired"
+    assert told == [(before, 13), (after, None), (before, 1)]
+    assert play.brain.endpoints()[0].certificate == shown[-1]
 
 
 # ---- Before the first probe -------------------------------------------------------------------------

@@ -34,6 +34,7 @@ IN_SCOPE = {
     "lb_endpoint_transitions_total",
     "lb_check_duration_seconds",
     "lb_check_last_run_age_seconds",
+    "lb_check_certificate_expiry_timestamp_seconds",
     "lb_pool_endpoints",
     "lb_pool_queued",
     "lb_pool_queued_total",
@@ -116,6 +117,13 @@ def test_metrics_of_a_check_show_its_durations_and_the_age_of_its_last_run() -> 
     assert found.sum("lb_check_last_run_age_seconds", endpoint="new") == 100  # never ran since it came
     assert math.isnan(found.sum("lb_check_last_run_age_seconds", endpoint="c"))  # MAINT stops probes
     assert not found.each("lb_check_last_run_age_seconds", endpoint="db")
+
+
+def test_expiry_of_a_certificate_is_shown_of_endpoints_whose_check_speaks_tls() -> None:
+    found, name = scrape(), "lb_check_certificate_expiry_timestamp_seconds"
+    assert found.sum(name, endpoint="shown") == 1_800_000_000
+    assert math.isnan(found.sum(name, endpoint="asked"))
+    assert len(found.each(name)) == 2
 
 
 def test_metrics_of_a_pool_count_who_waits_and_further_attempts() -> None:

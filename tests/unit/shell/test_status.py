@@ -95,6 +95,7 @@ def test_status_of_an_endpoint_says_how_it_is_since_when_and_why() -> None:
             "rise": 2,
             "fall": 3,
             "last": {"at": WALL_S - 0.5, "ok": False, "detail": "connect: refused", "duration_ms": 1.0},
+            "certificate_expires": None,
             "streak": -4,
             "next_run_in_s": 0.25,
         },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import socket
 import ssl
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +39,10 @@ def test_tls_probe_passes_says_until_when_the_certificate_holds_and_leaves_polit
     with scripted(over_tls(certificates.context("app", ends=ends), silent)) as endpoint:
         for _ in range(10):
             result = run(run_probe(TLS, endpoint.address))
-            assert (result, result.certificate_ends_s) == (ProbeResult(True, "TLSv1.3"), ends.timestamp())
+            assert result == ProbeResult(True, "TLSv1.3")
+            assert result.certificate is not None
+            assert result.certificate.expires_s == ends.timestamp()
+            assert result.certificate.left_s == pytest.approx(ends.timestamp() - time.time(), abs=60)
         assert endpoint.ended(10) == ["fin"] * 10
 
 
@@ -115,7 +119,9 @@ def test_expired_certificate_is_no_failure_unless_it_is_verified(
     ends = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
     with scripted(over_tls(certificates.context("app", ends=ends), silent)) as endpoint:
         result = run(run_probe(TLS, endpoint.address))
-        assert (result.ok, result.certificate_ends_s) == (True, ends.timestamp())
+        assert result.ok
+        assert result.certificate is not None
+        assert result.certificate.left_s < 0
         rule = TlsRule(sni="app", verify=str(certificates.trusted))
         refused = run(run_probe(replace(TLS, tls=rule), endpoint.address))
     assert refused == ProbeResult(False, "tls: certificate refused: certificate has expired")
