@@ -14,7 +14,9 @@ from lb.config.schema import FileSection
 from lb.config.socket_section import KeepaliveSection, TcpSection
 from lb.model.check import (
     Check,
+    Datagram,
     Dialog,
+    DnsQuery,
     Expect,
     ExpectPattern,
     HttpRequest,
@@ -161,6 +163,10 @@ def question(section: CheckSection) -> Question | None:
             return http_request(section)
         case "send_expect":
             return Dialog(tuple(step(each) for each in section.steps or ()))
+        case "udp":
+            return Datagram(section.payload or section.payload_hex or b"", section.reply)
+        case "dns":
+            return DnsQuery(section.query or "", section.query_type, section.answer)
     return None
 
 

@@ -9,23 +9,34 @@ from pydantic import ConfigDict, Field
 from lb.config import shorthand
 from lb.config.addresses import Host
 from lb.config.dialog_section import StepSection
-from lb.config.leaf import TOKEN_PATTERN, Either, Flag, Pattern, Text, Trust, Word
+from lb.config.leaf import TOKEN_PATTERN, Bytes, Either, Flag, Hex, Pattern, Text, Trust, Word
 from lb.config.numbers import Count, Duration, Percent, StatusRange
 from lb.config.section import SOME, Section, defaults, keys
 from lb.model.address import PORT_MAX
-from lb.model.check import Check, HttpRequest
+from lb.model.check import Check, Datagram, DnsQuery, HttpRequest
 from lb.model.proxy import ProxyVersion
 
 CHECK = defaults(Check)
 HTTP_REQUEST = defaults(HttpRequest)
+DATAGRAM = defaults(Datagram)
+DNS_QUERY = defaults(DnsQuery)
+
+QUERY_TYPES = ("A", "AAAA", "CNAME", "MX", "NS", "PTR", "SOA", "SRV", "TXT")
 
 PROXY_VERSIONS = tuple(version.value for version in ProxyVersion)
-TYPES = ("tcp", "tls", "http", "https", "send_expect")
-LATER_TYPES = ("grpc", "udp", "dns", "postgres", "redis", "mysql", "smtp", "exec", "agent")
+TYPES = ("tcp", "tls", "http", "https", "send_expect", "udp", "dns")
+LATER_TYPES = ("grpc", "postgres", "redis", "mysql", "smtp", "exec", "agent")
 
 # The keys that not every type has.
 HTTP_KEYS = ("path", "host", "method", "headers", "status", "body")
-KEYS_OF_TYPE = {"http": HTTP_KEYS, "https": HTTP_KEYS, "send_expect": ("steps",)}
+KEYS_OF_TYPE = {
+    "http": HTTP_KEYS,
+    "https": HTTP_KEYS,
+    "send_expect": ("steps",),
+    "udp": ("payload", "payload_hex", "reply"),
+    "dns": ("query", "query_type", "answer"),
+}
+DATAGRAM_TYPES = ("udp", "dns")  # they know neither TLS nor PROXY headers
 TLS_KEYS = ("sni", "alpn", "verify")  # of types that are TLS, and of others with `tls: true`
 TLS_TYPES = ("tls", "https")
 STEPS = Field(min_length=1, max_length=32)
@@ -59,7 +70,8 @@ class CheckSection(Section):
 
     type: Annotated[str, Word(TYPES, later=LATER_TYPES)]
     """tcp: it connects, no more. tls: it completes a handshake, too. http, https: it answers a request as it
-    should. send_expect: it answers what is sent, step by step."""
+    should. send_expect: it answers what is sent, step by step. udp: it replies to a datagram. dns: it has an
+    answer to a query."""
     interval: Annotated[float, Duration("10ms", "1h")] = CHECK.interval_s
     """Time from the start of one probe to the start of the next; probes never overlap."""
     interval_changing: Annotated[float, Duration("10ms", "1h")] = CHECK.interval_changing_s
@@ -114,6 +126,20 @@ class CheckSection(Section):
 
     steps: Annotated[list[StepSection], STEPS] | None = None
     """send_expect: what is sent and what is awaited, in order."""
+
+    payload: Annotated[bytes | None, Either(None, Bytes())] = None
+    """udp: a text to send; a reply must come. Empty: a datagram without any bytes."""
+    payload_hex: Annotated[bytes | None, Either(None, Hex())] = None
+    """udp: bytes to send, in the place of a text."""
+    reply: Annotated[str | None, Either(None, Pattern())] = DATAGRAM.reply
+    """udp: what the reply must match somewhere (RE2); empty: any will do."""
+
+    query: Annotated[str | None, Either(None, Text("a name of the DNS", r"[!-~]{1,255}"))] = None
+    """dns: the name to ask for."""
+    query_type: Annotated[str, Word(QUERY_TYPES)] = DNS_QUERY.query_type
+    """dns: the type of record to ask for; there must be one in the answer."""
+    answer: Annotated[str | None, Either(None, Pattern())] = DNS_QUERY.answer
+    """dns: what the text of one record must match somewhere (RE2); empty: any will do."""
 
 
 class DefaultCheckSection(CheckSection):

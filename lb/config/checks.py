@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lb.config.check_section import KEYS_OF_TYPE, TLS_KEYS, TLS_TYPES, is_known
+from lb.config.check_section import DATAGRAM_TYPES, KEYS_OF_TYPE, TLS_KEYS, TLS_TYPES, is_known
 from lb.config.clashes import clashing_addresses
 from lb.config.dialog_section import STEP_KEYS
 from lb.config.places import Places
@@ -20,6 +20,12 @@ from lb.model.pool import HashRule, Policy
 
 # Headers of a probe that lb writes itself, or that would announce a body.
 OWN_HEADERS = {"host", "connection", "content-length", "transfer-encoding"}
+
+# What a check cannot do without, and an example.
+NEEDED = {
+    "send_expect": ("steps", 'steps: [{send: "PING\\r\\n"}, {expect: PONG}]'),
+    "dns": ("query", "query: example.com"),
+}
 
 HASHING = (Policy.SOURCE_HASH.value, Policy.MAGLEV.value)
 DEFAULT_POLICY = Policy.ROUND_ROBIN.value
@@ -127,6 +133,10 @@ def keys_of_another_check(path: KeyPath, check: Node | None, places: Places) -> 
             owners = [owner for owner, keys in KEYS_OF_TYPE.items() if key in keys]
             message = f"is a key of {owners[0]} checks; this one is of type {kind}"
             yield places.problem((*path, key), message, f"write `type: {owners[0]}`", at_key=True)
+        elif kind in DATAGRAM_TYPES and key in (*TLS_KEYS, "tls", "send_proxy"):
+            yield places.problem(
+                (*path, key), f"has no effect: a check of type {kind} does not connect", at_key=True
+            )
         elif key in TLS_KEYS and kind is not None and kind not in TLS_TYPES and not flag(check, "tls"):
             message = f"has no effect: a check of type {kind} does not speak TLS"
             yield places.problem((*path, key), message, "write `tls: true`", at_key=True)
@@ -139,9 +149,10 @@ def keys_of_another_check(path: KeyPath, check: Node | None, places: Places) -> 
 
 
 def steps(path: KeyPath, check: Mapping, places: Places) -> Found:
-    if text(check, "type") == "send_expect" and "steps" not in check.entries:
-        hint = 'write for example steps: [{send: "PING\\r\\n"}, {expect: PONG}]'
-        yield places.problem(path, "`steps` is missing", hint, at_key=True)
+    if (needed := NEEDED.get(text(check, "type") or "")) and needed[0] not in check.entries:
+        yield places.problem(path, f"`{needed[0]}` is missing", f"write for example {needed[1]}", at_key=True)
+    if text(check, "payload") is not None and text(check, "payload_hex") is not None:
+        yield places.problem((*path, "payload_hex"), "there is a `payload` already", at_key=True)
     for index, step in enumerate(items(check.get("steps"))):
         if isinstance(step, Mapping) and len([key for key in step.entries if key in STEP_KEYS]) != 1:
             message = f"a step has one of the keys {', '.join(STEP_KEYS)}"

@@ -55,8 +55,31 @@ class Dialog:
     steps: tuple[Step, ...]
 
 
-Question = HttpRequest | Dialog
-TYPES: dict[type[Question], str] = {HttpRequest: "http", Dialog: "send_expect"}
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """What a udp check sends. The reply must match the pattern (RE2) somewhere; None: any will do."""
+
+    payload: bytes = b""
+    reply: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DnsQuery:
+    """What a dns check asks for. There must be an answer; with a pattern (RE2), a record whose text it
+    matches somewhere."""
+
+    query: str
+    query_type: str = "A"
+    answer: str | None = None
+
+
+Question = HttpRequest | Dialog | Datagram | DnsQuery
+TYPES: dict[type[Question], str] = {
+    HttpRequest: "http",
+    Dialog: "send_expect",
+    Datagram: "udp",
+    DnsQuery: "dns",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,17 +19,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from lb.model.address import Address, SocketAddress
-from lb.model.check import Certificate, Check, Dialog, HttpRequest, ProbeResult, Question, TlsRule
+from lb.model.check import (
+    Certificate,
+    Check,
+    Datagram,
+    Dialog,
+    DnsQuery,
+    HttpRequest,
+    ProbeResult,
+    Question,
+    TlsRule,
+)
 from lb.shell import tls
-from lb.shell.questions import dialog, http
+from lb.shell.questions import datagram, dialog, dns, http
 from lb.shell.questions.answer import ANSWER_BYTES_MAX, Connection, Failed
 
 FAREWELL_BYTES_MAX = 64 * 1024
 FAREWELL_S = 0.1
 
+# Over a connection, and without one. Each gives the detail of a pass, and raises OSError and Failed.
 ASK: dict[type[Question], Callable[[Connection, Any, SocketAddress], Awaitable[str]]] = {
     HttpRequest: http.ask,
     Dialog: dialog.ask,
+}
+ASK_UNCONNECTED: dict[type[Question], Callable[[Any, SocketAddress], Awaitable[str]]] = {
+    Datagram: datagram.ask,
+    DnsQuery: dns.ask,
 }
 CLOSES_ITSELF = (HttpRequest,)  # the endpoint was asked to
 
@@ -69,6 +84,9 @@ class _Probe:
     async def go(self) -> str:
         """The detail of a pass. Raises Failed."""
         check, detail = self.check, "connected"
+        if check.question is not None and (exchange := ASK_UNCONNECTED.get(type(check.question))):
+            self.doing = "no answer"
+            return await _translating("answer", exchange(check.question, self.address))
         header = check.send_proxy.own_header if check.send_proxy else b""
         if check.tls is None:
             self.connection = await _connect(self.address)
@@ -79,7 +97,8 @@ class _Probe:
             return detail
         assert self.connection is not None
         self.doing = "connected, no answer"
-        return await _asked(self.connection, check.question, self.address)
+        ask = ASK[type(check.question)]
+        return await _translating("answer", ask(self.connection, check.question, self.address))
 
     async def _secure(self, rule: TlsRule, header: bytes) -> str:
         try:
@@ -171,11 +190,11 @@ def connected(path: str) -> socket.socket:
     return sock
 
 
-async def _asked(connection: Connection, question: Question, address: SocketAddress) -> str:
+async def _translating(step: str, answer: Awaitable[str]) -> str:
     try:
-        return await ASK[type(question)](connection, question, address)
+        return await answer
     except OSError as error:
-        raise _translated("answer", error) from error
+        raise _translated(step, error) from error
 
 
 async def _farewell(connection: Connection, *, closes_itself: bool, within_s: float) -> None:

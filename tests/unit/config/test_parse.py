@@ -13,7 +13,9 @@ from lb.config import ConfigError, Loaded, parse
 from lb.model.address import Address, SocketAddress, UnixAddress
 from lb.model.check import (
     Check,
+    Datagram,
     Dialog,
+    DnsQuery,
     Expect,
     ExpectPattern,
     HttpRequest,
@@ -78,11 +80,21 @@ def test_example_with_every_key_holds_the_defaults() -> None:
     )
     redis = Endpoint("10.0.0.3:6379", Address("10.0.0.3", 6379))
     cache = Pool("cache", (redis,), check=Check(Dialog(steps)))
+    names = Endpoint("10.0.0.4:53", Address("10.0.0.4", 53))
+    syslog = Endpoint("10.0.0.5:514", Address("10.0.0.5", 514))
     listeners = (
         Listener("web", binds, "web", accept_proxy=Networks.parse(["10.0.0.0/8"])),
         Listener("cache", (Address("0.0.0.0", 6379),), "cache"),
+        Listener("names", (Address("0.0.0.0", 53),), "names"),
+        Listener("syslog", (Address("0.0.0.0", 514),), "syslog"),
     )
-    assert loaded.config == Config(listeners, (web, cache))
+    pools = (
+        web,
+        cache,
+        Pool("names", (names,), check=Check(DnsQuery("example.com"))),
+        Pool("syslog", (syslog,), check=Check(Datagram(b"hello"))),
+    )
+    assert loaded.config == Config(listeners, pools)
     assert loaded.warnings == ()
 
 
@@ -184,6 +196,17 @@ def test_short_form_at_the_top_is_read(top: str, part: str, value: Any) -> None:
             "check: {type: send_expect, tls: true, steps: [{send: 1}, {expect_regex: é}]}",
             "check",
             Check(Dialog((Send(b"1"), ExpectPattern("é"))), TlsRule()),
+        ),
+        ("check: {type: udp}", "check", Check(Datagram())),
+        (
+            "check: {type: udp, payload_hex: 00 ff, reply: ^ok}",
+            "check",
+            Check(Datagram(b"\x00\xff", "^ok")),
+        ),
+        (
+            "check: {type: dns, query: a.b, query_type: TXT, answer: x}",
+            "check",
+            Check(DnsQuery("a.b", "TXT", "x")),
         ),
         ("connect: ", "connect", ConnectRule()),
         ("connect: {source: 10.0.0.9}", "connect", ConnectRule(source=("10.0.0.9",))),
