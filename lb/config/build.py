@@ -19,9 +19,12 @@ from lb.model.check import (
     DnsQuery,
     Expect,
     ExpectPattern,
+    GrpcHealth,
     HttpRequest,
     Question,
+    RedisPing,
     Send,
+    SmtpGreeting,
     Step,
     TlsRule,
 )
@@ -33,6 +36,8 @@ from lb.model.pool import ConnectRule, HashOn, HashRule, Policy, Pool, QueueRule
 from lb.model.proxy import ProxyVersion
 
 Lists = Mapping[str, Networks]
+
+GRPC_ALPN = ("h2",)  # without it servers of gRPC refuse
 
 
 def config(file: FileSection, lists: Lists) -> Config:
@@ -140,9 +145,10 @@ def check(section: CheckSection, of_pool: ProxyVersion | None) -> Check:
     is_elsewhere = section.port is not None or section.address is not None
     inherits = section.send_proxy is None and not is_elsewhere
     speaks_tls = section.tls or section.type in TLS_TYPES
+    alpn = tuple(section.alpn) or (GRPC_ALPN if section.type == "grpc" else ())
     return Check(
         question=question(section),
-        tls=TlsRule(section.sni, tuple(section.alpn), section.verify) if speaks_tls else None,
+        tls=TlsRule(section.sni, alpn, section.verify) if speaks_tls else None,
         interval_s=section.interval,
         interval_changing_s=section.interval_changing,
         interval_down_s=section.interval_down,
@@ -165,6 +171,12 @@ def question(section: CheckSection) -> Question | None:
             return Dialog(tuple(step(each) for each in section.steps or ()))
         case "udp":
             return Datagram(section.payload or section.payload_hex or b"", section.reply)
+        case "grpc":
+            return GrpcHealth(section.service, section.host)
+        case "redis":
+            return RedisPing(section.user, section.password)
+        case "smtp":
+            return SmtpGreeting(section.domain)
         case "dns":
             return DnsQuery(section.query or "", section.query_type, section.answer)
     return None

@@ -9,23 +9,25 @@ from pydantic import ConfigDict, Field
 from lb.config import shorthand
 from lb.config.addresses import Host
 from lb.config.dialog_section import StepSection
-from lb.config.leaf import TOKEN_PATTERN, Bytes, Either, Flag, Hex, Pattern, Text, Trust, Word
+from lb.config.leaf import TOKEN_PATTERN, Bytes, Either, Flag, Hex, Pattern, Secret, Text, Trust, Word
 from lb.config.numbers import Count, Duration, Percent, StatusRange
 from lb.config.section import SOME, Section, defaults, keys
 from lb.model.address import PORT_MAX
-from lb.model.check import Check, Datagram, DnsQuery, HttpRequest
+from lb.model.check import Check, Datagram, DnsQuery, GrpcHealth, HttpRequest, SmtpGreeting
 from lb.model.proxy import ProxyVersion
 
 CHECK = defaults(Check)
 HTTP_REQUEST = defaults(HttpRequest)
 DATAGRAM = defaults(Datagram)
 DNS_QUERY = defaults(DnsQuery)
+GRPC_HEALTH = defaults(GrpcHealth)
+SMTP_GREETING = defaults(SmtpGreeting)
 
 QUERY_TYPES = ("A", "AAAA", "CNAME", "MX", "NS", "PTR", "SOA", "SRV", "TXT")
 
 PROXY_VERSIONS = tuple(version.value for version in ProxyVersion)
-TYPES = ("tcp", "tls", "http", "https", "send_expect", "udp", "dns")
-LATER_TYPES = ("grpc", "postgres", "redis", "mysql", "smtp", "exec", "agent")
+TYPES = ("tcp", "tls", "http", "https", "grpc", "send_expect", "udp", "dns", "redis", "smtp")
+LATER_TYPES = ("postgres", "mysql", "exec", "agent")
 
 # The keys that not every type has.
 HTTP_KEYS = ("path", "host", "method", "headers", "status", "body")
@@ -35,6 +37,9 @@ KEYS_OF_TYPE = {
     "send_expect": ("steps",),
     "udp": ("payload", "payload_hex", "reply"),
     "dns": ("query", "query_type", "answer"),
+    "grpc": ("service", "host"),
+    "redis": ("user", "password"),
+    "smtp": ("domain",),
 }
 DATAGRAM_TYPES = ("udp", "dns")  # they know neither TLS nor PROXY headers
 TLS_KEYS = ("sni", "alpn", "verify")  # of types that are TLS, and of others with `tls: true`
@@ -66,12 +71,12 @@ def own_keys_only(section: dict[str, Any]) -> None:
 
 class CheckSection(Section):
     model_config = ConfigDict(json_schema_extra=own_keys_only)
-    later = keys("all any damping program arguments service user database")
+    later = keys("all any damping program arguments database")
 
     type: Annotated[str, Word(TYPES, later=LATER_TYPES)]
     """tcp: it connects, no more. tls: it completes a handshake, too. http, https: it answers a request as it
-    should. send_expect: it answers what is sent, step by step. udp: it replies to a datagram. dns: it has an
-    answer to a query."""
+    should. grpc: its health service says SERVING. send_expect: it answers what is sent, step by step. udp:
+    it replies to a datagram. dns: it has an answer to a query. redis: it answers PING. smtp: it greets."""
     interval: Annotated[float, Duration("10ms", "1h")] = CHECK.interval_s
     """Time from the start of one probe to the start of the next; probes never overlap."""
     interval_changing: Annotated[float, Duration("10ms", "1h")] = CHECK.interval_changing_s
@@ -112,7 +117,7 @@ class CheckSection(Section):
     )
     """http: what to ask for."""
     host: Annotated[str | None, Either(None, Text("a host name", "[!-~]+"))] = HTTP_REQUEST.host
-    """http: the Host header; empty: the address that is probed."""
+    """http: the Host header, grpc: the authority; empty: the address that is probed."""
     method: Annotated[str, Text("a method; capital letters", "[A-Z]{1,16}")] = HTTP_REQUEST.method
     """http: how to ask."""
     headers: dict[HeaderName, HeaderValue] = Field(default={})
@@ -140,6 +145,19 @@ class CheckSection(Section):
     """dns: the type of record to ask for; there must be one in the answer."""
     answer: Annotated[str | None, Either(None, Pattern())] = DNS_QUERY.answer
     """dns: what the text of one record must match somewhere (RE2); empty: any will do."""
+
+    service: Annotated[str, Text("a name of a service", "[!-~]{0,127}")] = GRPC_HEALTH.service
+    """grpc: the service to ask for; empty: the server as a whole."""
+
+    user: Annotated[str | None, Either(None, Text("a user", "[^\x00-\x20]+"))] = None
+    """redis: who to log in as; empty: with the password alone."""
+    password: Annotated[
+        str | None, Either(None, Secret("a text of up to 255 characters", r"[^\x00-\x1f]+"))
+    ] = None
+    """redis: to log in with, best as ${NAME} from the environment; empty: it does not log in."""
+
+    domain: Annotated[str, Text("a host name", "[!-~]+")] = SMTP_GREETING.domain
+    """smtp: what lb calls itself."""
 
 
 class DefaultCheckSection(CheckSection):

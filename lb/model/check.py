@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 from lb.model.address import Address, SocketAddress
 from lb.model.proxy import ProxyVersion
@@ -73,12 +74,39 @@ class DnsQuery:
     answer: str | None = None
 
 
-Question = HttpRequest | Dialog | Datagram | DnsQuery
+@dataclass(frozen=True, slots=True)
+class GrpcHealth:
+    """What a grpc check asks the standard health service for. `service` "": the server as a whole. `host`:
+    the authority of the request; None: the address."""
+
+    service: str = ""
+    host: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RedisPing:
+    """What a redis check begins with. `password` None: it does not log in."""
+
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpGreeting:
+    """`domain`: what an smtp check calls itself."""
+
+    domain: str = "localhost"
+
+
+Question = HttpRequest | Dialog | Datagram | DnsQuery | GrpcHealth | RedisPing | SmtpGreeting
 TYPES: dict[type[Question], str] = {
     HttpRequest: "http",
     Dialog: "send_expect",
     Datagram: "udp",
     DnsQuery: "dns",
+    GrpcHealth: "grpc",
+    RedisPing: "redis",
+    SmtpGreeting: "smtp",
 }
 
 
@@ -133,6 +161,13 @@ class Check:
         return Address(self.address or endpoint.host, self.port or endpoint.port)
 
 
+class Role(Enum):
+    """Of an endpoint in a replicated service, as it says itself."""
+
+    PRIMARY = "primary"
+    REPLICA = "replica"
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """What an endpoint showed: when it expires, in seconds since 1970, and how long that was from then."""
@@ -144,9 +179,11 @@ class Certificate:
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
     """The outcome of one probe. `detail` is for people: what failed, or what was answered.
-    `certificate`: None where none was shown."""
+    `certificate`: None where none was shown. `role` and `lag_s`: as in lb.shell.questions.answer.Passed."""
 
     ok: bool
     detail: str
     duration_s: float = field(compare=False, default=0.0)
     certificate: Certificate | None = field(compare=False, default=None)
+    role: Role | None = field(compare=False, default=None)
+    lag_s: float | None = field(compare=False, default=None)

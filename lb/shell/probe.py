@@ -25,28 +25,34 @@ from lb.model.check import (
     Datagram,
     Dialog,
     DnsQuery,
+    GrpcHealth,
     HttpRequest,
     ProbeResult,
     Question,
+    RedisPing,
+    SmtpGreeting,
     TlsRule,
 )
 from lb.shell import tls
-from lb.shell.questions import datagram, dialog, dns, http
-from lb.shell.questions.answer import ANSWER_BYTES_MAX, Connection, Failed
+from lb.shell.questions import datagram, dialog, dns, grpc, http, redis, smtp
+from lb.shell.questions.answer import ANSWER_BYTES_MAX, Connection, Failed, Passed
 
 FAREWELL_BYTES_MAX = 64 * 1024
 FAREWELL_S = 0.1
 
-# Over a connection, and without one. Each gives the detail of a pass, and raises OSError and Failed.
-ASK: dict[type[Question], Callable[[Connection, Any, SocketAddress], Awaitable[str]]] = {
+# Over a connection, and without one. Each raises OSError and Failed.
+ASK: dict[type[Question], Callable[[Connection, Any, SocketAddress], Awaitable[Passed]]] = {
     HttpRequest: http.ask,
     Dialog: dialog.ask,
+    GrpcHealth: grpc.ask,
+    RedisPing: redis.ask,
+    SmtpGreeting: smtp.ask,
 }
-ASK_UNCONNECTED: dict[type[Question], Callable[[Any, SocketAddress], Awaitable[str]]] = {
+ASK_UNCONNECTED: dict[type[Question], Callable[[Any, SocketAddress], Awaitable[Passed]]] = {
     Datagram: datagram.ask,
     DnsQuery: dns.ask,
 }
-CLOSES_ITSELF = (HttpRequest,)  # the endpoint was asked to
+CLOSES_ITSELF = (HttpRequest, SmtpGreeting)  # the endpoint was asked to
 
 OURS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 WORDS = {
@@ -81,9 +87,9 @@ class _Probe:
     doing: str = "connecting"
     certificate: Certificate | None = None
 
-    async def go(self) -> str:
-        """The detail of a pass. Raises Failed."""
-        check, detail = self.check, "connected"
+    async def go(self) -> Passed:
+        """Raises Failed."""
+        check, passed = self.check, Passed("connected")
         if check.question is not None and (exchange := ASK_UNCONNECTED.get(type(check.question))):
             self.doing = "no answer"
             return await _translating("answer", exchange(check.question, self.address))
@@ -92,9 +98,9 @@ class _Probe:
             self.connection = await _connect(self.address)
             self.connection[1].write(header)
         else:
-            detail = await self._secure(check.tls, header)
+            passed = Passed(await self._secure(check.tls, header))
         if check.question is None:
-            return detail
+            return passed
         assert self.connection is not None
         self.doing = "connected, no answer"
         ask = ASK[type(check.question)]
@@ -119,14 +125,14 @@ async def run_probe(check: Check, address: SocketAddress) -> ProbeResult:
     """One attempt under `check` at `address` (where Check.target says). Raises ProbeImpossible."""
     started_s = time.monotonic()
     probe = _Probe(check, address)
-    ok = True
+    passed: Passed | None = None
     try:
         # asyncio's clock and uvloop's are this one, but uvloop's stands still during a turn.
         async with asyncio.timeout_at(started_s + check.timeout_s):
             try:
-                detail = await probe.go()
+                passed = await probe.go()
             except Failed as failed:
-                ok, detail = False, str(failed)
+                detail = str(failed)
         duration_s = time.monotonic() - started_s
         if probe.connection is not None:
             closes_itself = isinstance(check.question, CLOSES_ITSELF)
@@ -137,7 +143,9 @@ async def run_probe(check: Check, address: SocketAddress) -> ProbeResult:
     finally:
         if probe.connection is not None:
             await _close(probe.connection)
-    return ProbeResult(ok, detail, duration_s, probe.certificate)
+    if passed is None:
+        return ProbeResult(False, detail, duration_s, probe.certificate)
+    return ProbeResult(True, passed.detail, duration_s, probe.certificate, passed.role, passed.lag_s)
 
 
 async def _connect(address: SocketAddress) -> Connection:
@@ -190,7 +198,7 @@ def connected(path: str) -> socket.socket:
     return sock
 
 
-async def _translating(step: str, answer: Awaitable[str]) -> str:
+async def _translating(step: str, answer: Awaitable[Passed]) -> Passed:
     try:
         return await answer
     except OSError as error:

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
+
+from lb.model.check import Role
 
 ANSWER_BYTES_MAX = 16 * 1024
 QUOTED_CHARS_MAX = 60
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """`role`: which the endpoint says it has; None: the protocol does not tell. `lag_s`: how far a replica is
+    behind; None: it does not tell, or it has lost its primary."""
+
+    detail: str
+    role: Role | None = None
+    lag_s: float | None = None
 
 
 class Failed(Exception):
@@ -19,6 +32,18 @@ async def hear_more(reader: asyncio.StreamReader, heard: bytearray) -> bool:
     chunk = await reader.read(ANSWER_BYTES_MAX - len(heard))
     heard += chunk
     return bool(chunk)
+
+
+async def hear_line(reader: asyncio.StreamReader, heard: bytearray) -> bytes:
+    """Takes the next line out of what was heard, without its end. Raises Failed."""
+    while (end := heard.find(b"\n")) < 0:
+        if len(heard) == ANSWER_BYTES_MAX:
+            raise Failed(f"no end of line in {ANSWER_BYTES_MAX} bytes: {quoted(heard)}")
+        if not await hear_more(reader, heard):
+            raise Failed(f"closed amid a line: {quoted(heard)}" if heard else "closed without an answer")
+    line = bytes(heard[:end]).removesuffix(b"\r")
+    del heard[: end + 1]
+    return line
 
 
 def quoted(text: bytes | bytearray) -> str:

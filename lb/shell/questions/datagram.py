@@ -14,24 +14,24 @@ from contextlib import closing
 from lb.model.address import Address, SocketAddress
 from lb.model.check import Datagram
 from lb.model.pattern import compiled
-from lb.shell.questions.answer import Failed, quoted
+from lb.shell.questions.answer import Failed, Passed, quoted
 
 REPLY_BYTES_MAX = 65_535
 
 
-async def ask(datagram: Datagram, address: SocketAddress) -> str:
+async def ask(datagram: Datagram, address: SocketAddress) -> Passed:
     return await exchanged(datagram.payload, address, lambda reply: judged(reply, datagram.reply))
 
 
-def judged(reply: bytes, pattern: str | None) -> str:
+def judged(reply: bytes, pattern: str | None) -> Passed:
     if pattern is None:
-        return f"{len(reply)} bytes: {quoted(reply)}".removesuffix(": ")
+        return Passed(f"{len(reply)} bytes: {quoted(reply)}".removesuffix(": "))
     if found := compiled(pattern).search(reply):
-        return quoted(found[0])
+        return Passed(quoted(found[0]))
     raise Failed(f"no match of /{pattern}/ in {len(reply)} bytes: {quoted(reply)}".removesuffix(": "))
 
 
-async def exchanged(data: bytes, address: SocketAddress, judge: Callable[[bytes], str | None]) -> str:
+async def exchanged(data: bytes, address: SocketAddress, judge: Callable[[bytes], Passed | None]) -> Passed:
     """What `judge` says of the first reply; None: of the next. Raises OSError, and Failed as `judge` does."""
     if not isinstance(address, Address):
         raise Failed("a unix socket is not asked by datagrams")
@@ -40,6 +40,6 @@ async def exchanged(data: bytes, address: SocketAddress, judge: Callable[[bytes]
         sock.connect((address.host, address.port))
         sock.send(data)
         loop = asyncio.get_running_loop()
-        while (detail := judge(await loop.sock_recv(sock, REPLY_BYTES_MAX))) is None:
+        while (passed := judge(await loop.sock_recv(sock, REPLY_BYTES_MAX))) is None:
             pass
-        return detail
+        return passed

@@ -11,10 +11,10 @@ import asyncio
 from lb.model.address import SocketAddress
 from lb.model.check import Dialog, Expect, ExpectPattern, Send
 from lb.model.pattern import compiled
-from lb.shell.questions.answer import ANSWER_BYTES_MAX, Connection, Failed, hear_more, quoted
+from lb.shell.questions.answer import ANSWER_BYTES_MAX, Connection, Failed, Passed, hear_more, quoted
 
 
-async def ask(connection: Connection, dialog: Dialog, address: SocketAddress) -> str:
+async def ask(connection: Connection, dialog: Dialog, address: SocketAddress) -> Passed:
     reader, writer = connection
     heard = bytearray()
     said = "sent"
@@ -25,7 +25,7 @@ async def ask(connection: Connection, dialog: Dialog, address: SocketAddress) ->
             start, end = await awaited(reader, heard, step, number)
             said = quoted(heard[start:end])
             del heard[:end]
-    return said
+    return Passed(said)
 
 
 async def awaited(

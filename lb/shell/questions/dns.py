@@ -10,16 +10,16 @@ import dns.rdatatype
 from lb.model.address import SocketAddress
 from lb.model.check import DnsQuery
 from lb.model.pattern import compiled
-from lb.shell.questions.answer import Failed
+from lb.shell.questions.answer import Failed, Passed
 from lb.shell.questions.datagram import exchanged
 
 
-async def ask(query: DnsQuery, address: SocketAddress) -> str:
+async def ask(query: DnsQuery, address: SocketAddress) -> Passed:
     asked = dns.message.make_query(query.query, query.query_type)
     return await exchanged(asked.to_wire(), address, lambda reply: judged(query, asked, reply))
 
 
-def judged(query: DnsQuery, asked: dns.message.QueryMessage, reply: bytes) -> str | None:
+def judged(query: DnsQuery, asked: dns.message.QueryMessage, reply: bytes) -> Passed | None:
     try:
         answer = dns.message.from_wire(reply, ignore_trailing=True, raise_on_truncation=False)
     except dns.exception.DNSException as error:
@@ -36,4 +36,4 @@ def judged(query: DnsQuery, asked: dns.message.QueryMessage, reply: bytes) -> st
     if not records:
         which = f" that matches /{query.answer}/" if query.answer else ""
         raise Failed(f"no {query.query_type} record{which} in the answer")
-    return f"{query.query_type} {records[0]}"
+    return Passed(f"{query.query_type} {records[0]}")

@@ -13,14 +13,14 @@ import h11
 from lb.model.address import Address, SocketAddress
 from lb.model.check import HttpRequest
 from lb.model.pattern import compiled
-from lb.shell.questions.answer import ANSWER_BYTES_MAX, Connection, Failed, hear_more, quoted
+from lb.shell.questions.answer import ANSWER_BYTES_MAX, Connection, Failed, Passed, hear_more, quoted
 
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: ([^\r\n]*))?\r?\n")
 INTERIM_ANSWER = re.compile(rb"HTTP/1\.[01] 1(?!01)[0-9]{2}[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
-async def ask(connection: Connection, http: HttpRequest, address: SocketAddress) -> str:
+async def ask(connection: Connection, http: HttpRequest, address: SocketAddress) -> Passed:
     """Sends the request and judges the answer."""
     reader, writer = connection
     writer.write(request(http, address))
@@ -36,7 +36,7 @@ async def ask(connection: Connection, http: HttpRequest, address: SocketAddress)
         raise Failed(f"answered {status}, expected {expected}")
     if http.body is not None:
         await find_in_body(connection, http, heard, http.body)
-    return f"{status} {reason}".rstrip()
+    return Passed(f"{status} {reason}".rstrip())
 
 
 def request(http: HttpRequest, address: SocketAddress) -> bytes:
