@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
+from tests.support.certificates import Certificates
 from tests.support.probing import Run
 
 
@@ -24,3 +26,8 @@ def run(request: pytest.FixtureRequest) -> Run:
     """A probe does the same on both loops."""
     chosen: Run = request.param
     return chosen
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    return Certificates.made(tmp_path)

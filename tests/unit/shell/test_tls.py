@@ -23,11 +23,6 @@ from tests.support.waiting import eventually
 TLS = Check(tls=TlsRule(), timeout_s=2.0)
 
 
-@pytest.fixture
-def certificates(tmp_path: Path) -> Certificates:
-    return Certificates.made(tmp_path)
-
-
 def silent(secured: ssl.SSLSocket) -> None:
     """Says nothing of its own."""
 
