@@ -21,6 +21,9 @@ from lb.model.check import (
     ExpectPattern,
     GrpcHealth,
     HttpRequest,
+    MysqlLogin,
+    PostgresLogin,
+    Program,
     Question,
     RedisPing,
     Send,
@@ -177,6 +180,12 @@ def question(section: CheckSection) -> Question | None:
             return RedisPing(section.user, section.password)
         case "smtp":
             return SmtpGreeting(section.domain)
+        case "postgres":
+            return PostgresLogin(section.user or "", section.password, section.database)
+        case "mysql":
+            return MysqlLogin(section.user or "", section.password, section.database)
+        case "exec":
+            return Program(section.program or "", tuple(section.arguments))
         case "dns":
             return DnsQuery(section.query or "", section.query_type, section.answer)
     return None

@@ -26,8 +26,22 @@ SMTP_GREETING = defaults(SmtpGreeting)
 QUERY_TYPES = ("A", "AAAA", "CNAME", "MX", "NS", "PTR", "SOA", "SRV", "TXT")
 
 PROXY_VERSIONS = tuple(version.value for version in ProxyVersion)
-TYPES = ("tcp", "tls", "http", "https", "grpc", "send_expect", "udp", "dns", "redis", "smtp")
-LATER_TYPES = ("postgres", "mysql", "exec", "agent")
+TYPES = (
+    "tcp",
+    "tls",
+    "http",
+    "https",
+    "grpc",
+    "send_expect",
+    "udp",
+    "dns",
+    "postgres",
+    "redis",
+    "mysql",
+    "smtp",
+    "exec",
+)
+LATER_TYPES = ("agent",)
 
 # The keys that not every type has.
 HTTP_KEYS = ("path", "host", "method", "headers", "status", "body")
@@ -39,9 +53,12 @@ KEYS_OF_TYPE = {
     "dns": ("query", "query_type", "answer"),
     "grpc": ("service", "host"),
     "redis": ("user", "password"),
+    "postgres": ("user", "password", "database"),
+    "mysql": ("user", "password", "database"),
+    "exec": ("program", "arguments"),
     "smtp": ("domain",),
 }
-DATAGRAM_TYPES = ("udp", "dns")  # they know neither TLS nor PROXY headers
+UNCONNECTED_TYPES = ("udp", "dns", "exec")  # lb connects to nobody: neither TLS nor PROXY headers
 TLS_KEYS = ("sni", "alpn", "verify")  # of types that are TLS, and of others with `tls: true`
 TLS_TYPES = ("tls", "https")
 STEPS = Field(min_length=1, max_length=32)
@@ -71,12 +88,13 @@ def own_keys_only(section: dict[str, Any]) -> None:
 
 class CheckSection(Section):
     model_config = ConfigDict(json_schema_extra=own_keys_only)
-    later = keys("all any damping program arguments database")
+    later = keys("all any damping")
 
     type: Annotated[str, Word(TYPES, later=LATER_TYPES)]
     """tcp: it connects, no more. tls: it completes a handshake, too. http, https: it answers a request as it
     should. grpc: its health service says SERVING. send_expect: it answers what is sent, step by step. udp:
-    it replies to a datagram. dns: it has an answer to a query. redis: it answers PING. smtp: it greets."""
+    it replies to a datagram. dns: it has an answer to a query. redis: it answers PING. postgres, mysql: it
+    lets lb log in, and says its role. smtp: it greets. exec: a program ends with exit code 0."""
     interval: Annotated[float, Duration("10ms", "1h")] = CHECK.interval_s
     """Time from the start of one probe to the start of the next; probes never overlap."""
     interval_changing: Annotated[float, Duration("10ms", "1h")] = CHECK.interval_changing_s
@@ -150,14 +168,23 @@ class CheckSection(Section):
     """grpc: the service to ask for; empty: the server as a whole."""
 
     user: Annotated[str | None, Either(None, Text("a user", "[^\x00-\x20]+"))] = None
-    """redis: who to log in as; empty: with the password alone."""
+    """redis, postgres, mysql: who to log in as; redis, empty: with the password alone."""
     password: Annotated[
         str | None, Either(None, Secret("a text of up to 255 characters", r"[^\x00-\x1f]+"))
     ] = None
-    """redis: to log in with, best as ${NAME} from the environment; empty: it does not log in."""
+    """Their password, best as ${NAME} from the environment. Empty: redis is not logged in to, postgres no
+    further than where a password is asked for."""
+    database: Annotated[str | None, Either(None, Text("a name of a database", r"[^\x00-\x1f]+"))] = None
+    """postgres, mysql: where to log in to; empty: postgres the one called as the user, mysql none."""
 
     domain: Annotated[str, Text("a host name", "[!-~]+")] = SMTP_GREETING.domain
     """smtp: what lb calls itself."""
+
+    program: Annotated[str | None, Either(None, Text("an absolute path", r"/[^\x00]*"))] = None
+    """exec: what to run; takes `allow_exec: true`. Exit code 0 passes."""
+    arguments: list[Annotated[str, Text("an argument", r"[^\x00]*")]] = []  # noqa: RUF012
+    """exec: its arguments; {host}, {port} and {address} stand for the endpoint's. So do LB_HOST, LB_PORT and
+    LB_ADDRESS in its environment."""
 
 
 class DefaultCheckSection(CheckSection):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lb.config.check_section import DATAGRAM_TYPES, KEYS_OF_TYPE, TLS_KEYS, TLS_TYPES, is_known
+from lb.config.check_section import KEYS_OF_TYPE, TLS_KEYS, TLS_TYPES, UNCONNECTED_TYPES, is_known
 from lb.config.clashes import clashing_addresses
 from lb.config.dialog_section import STEP_KEYS
 from lb.config.places import Places
@@ -25,6 +25,9 @@ OWN_HEADERS = {"host", "connection", "content-length", "transfer-encoding"}
 NEEDED = {
     "send_expect": ("steps", 'steps: [{send: "PING\\r\\n"}, {expect: PONG}]'),
     "dns": ("query", "query: example.com"),
+    "postgres": ("user", "user: lb"),
+    "mysql": ("user", "user: lb"),
+    "exec": ("program", "program: /usr/lib/nagios/plugins/check_ldap"),
 }
 
 HASHING = (Policy.SOURCE_HASH.value, Policy.MAGLEV.value)
@@ -40,9 +43,11 @@ def errors(places: Places) -> Found:
     yield from missing_pools(places)
     if isinstance(defaults := places.root.get("defaults"), Mapping):
         yield from keys_of_another_check(("defaults", "check"), defaults.get("check"), places)
+        yield from unallowed_program(("defaults", "check"), defaults.get("check"), places)
     for name, pool in members(places.root, "pools"):
         yield from repeated_endpoints(("pools", name), pool, places)
         yield from keys_of_another_check(("pools", name, "check"), pool.get("check"), places)
+        yield from unallowed_program(("pools", name, "check"), pool.get("check"), places)
     yield from repeated_cpus(places)
 
 
@@ -133,7 +138,7 @@ def keys_of_another_check(path: KeyPath, check: Node | None, places: Places) -> 
             owners = [owner for owner, keys in KEYS_OF_TYPE.items() if key in keys]
             message = f"is a key of {owners[0]} checks; this one is of type {kind}"
             yield places.problem((*path, key), message, f"write `type: {owners[0]}`", at_key=True)
-        elif kind in DATAGRAM_TYPES and key in (*TLS_KEYS, "tls", "send_proxy"):
+        elif kind in UNCONNECTED_TYPES and key in (*TLS_KEYS, "tls", "send_proxy"):
             yield places.problem(
                 (*path, key), f"has no effect: a check of type {kind} does not connect", at_key=True
             )
@@ -146,6 +151,12 @@ def keys_of_another_check(path: KeyPath, check: Node | None, places: Places) -> 
         if header.lower() in OWN_HEADERS:
             hint = "write `host` beside `headers`" if header.lower() == "host" else None
             yield places.problem((*path, "headers", header), "is written by lb itself", hint, at_key=True)
+
+
+def unallowed_program(path: KeyPath, check: Node | None, places: Places) -> Found:
+    if isinstance(check, Mapping) and text(check, "type") == "exec" and not flag(places.root, "allow_exec"):
+        message = "runs a program, which this file does not allow"
+        yield places.problem((*path, "type"), message, "write `allow_exec: true` at the top level")
 
 
 def steps(path: KeyPath, check: Mapping, places: Places) -> Found:

@@ -14,7 +14,7 @@ from pydantic import ConfigDict
 from lb.config import shorthand
 from lb.config.addresses import Bind, Loopback
 from lb.config.check_section import DefaultCheckSection
-from lb.config.leaf import REFERENCE_PATTERN, Either, FilePath, Text, Word
+from lb.config.leaf import REFERENCE_PATTERN, Either, FilePath, Flag, Text, Word
 from lb.config.listener_section import RATE_MAX, ListenerSection
 from lb.config.numbers import Count, Duration
 from lb.config.pool_section import EndpointSection, PoolSection
@@ -95,7 +95,7 @@ class DefaultsSection(ListenerSection, PoolSection):
 class FileSection(Section):
     """The configuration of lb."""
 
-    later = keys("state_dir include alerts drills allow_exec")
+    later = keys("state_dir include alerts drills")
 
     version: Annotated[int, Count(1, 1)] = 1
     """The version of this format."""
@@ -113,6 +113,8 @@ class FileSection(Section):
     """How lb is asked and ordered. Takes effect at a restart."""
     log: LogSection = LogSection()
     """What lb writes."""
+    allow_exec: Annotated[bool, Flag()] = False
+    """Checks of the type exec may run programs, as the user that lb runs as."""
     defaults: DefaultsSection | None = None
     """Any key of a listener or of a pool, for all of them."""
     listeners: dict[Annotated[str, NAME], ListenerSection]

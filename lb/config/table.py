@@ -38,6 +38,7 @@ TOUCHES = {
     "log": "lines from then on",
     "log.access": RESTART,
     "log.access_rate_max": "lines from then on",
+    "allow_exec": "whether the file is valid",
     "defaults": "as in the listener or pool",
     "listeners": "the listeners that come and go; sessions of those that go keep what they have",
     "listeners.NAME": NEW_SESSIONS,
@@ -171,6 +172,6 @@ def default_of(field: FieldInfo, kind: Any) -> str:
 
 
 def touches(key: str) -> str:
-    while key not in TOUCHES:
+    while key not in TOUCHES and "." in key:
         key = key.rpartition(".")[0]
     return TOUCHES[key]

@@ -98,7 +98,45 @@ class SmtpGreeting:
     domain: str = "localhost"
 
 
-Question = HttpRequest | Dialog | Datagram | DnsQuery | GrpcHealth | RedisPing | SmtpGreeting
+@dataclass(frozen=True, slots=True)
+class PostgresLogin:
+    """Who a postgres check logs in as. `password` None: it goes no further than where one is asked for.
+    `database` None: the one that is called as the user."""
+
+    user: str
+    password: str | None = field(default=None, repr=False)
+    database: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MysqlLogin:
+    """Who a mysql check logs in as. `database` None: none."""
+
+    user: str
+    password: str | None = field(default=None, repr=False)
+    database: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What an exec check runs. In the arguments {host}, {port} and {address} stand for the endpoint's."""
+
+    path: str
+    arguments: tuple[str, ...] = ()
+
+
+Question = (
+    HttpRequest
+    | Dialog
+    | Datagram
+    | DnsQuery
+    | GrpcHealth
+    | RedisPing
+    | SmtpGreeting
+    | PostgresLogin
+    | MysqlLogin
+    | Program
+)
 TYPES: dict[type[Question], str] = {
     HttpRequest: "http",
     Dialog: "send_expect",
@@ -107,6 +145,9 @@ TYPES: dict[type[Question], str] = {
     GrpcHealth: "grpc",
     RedisPing: "redis",
     SmtpGreeting: "smtp",
+    PostgresLogin: "postgres",
+    MysqlLogin: "mysql",
+    Program: "exec",
 }
 
 

@@ -27,14 +27,29 @@ from lb.model.check import (
     DnsQuery,
     GrpcHealth,
     HttpRequest,
+    MysqlLogin,
+    PostgresLogin,
     ProbeResult,
+    Program,
     Question,
     RedisPing,
     SmtpGreeting,
     TlsRule,
 )
 from lb.shell import tls
-from lb.shell.questions import datagram, dialog, dns, grpc, http, redis, smtp
+from lb.shell.questions import (
+    blocking,
+    datagram,
+    dialog,
+    dns,
+    grpc,
+    http,
+    mysql,
+    postgres,
+    program,
+    redis,
+    smtp,
+)
 from lb.shell.questions.answer import ANSWER_BYTES_MAX, Connection, Failed, Passed
 
 FAREWELL_BYTES_MAX = 64 * 1024
@@ -51,6 +66,7 @@ ASK: dict[type[Question], Callable[[Connection, Any, SocketAddress], Awaitable[P
 ASK_UNCONNECTED: dict[type[Question], Callable[[Any, SocketAddress], Awaitable[Passed]]] = {
     Datagram: datagram.ask,
     DnsQuery: dns.ask,
+    Program: program.ask,
 }
 CLOSES_ITSELF = (HttpRequest, SmtpGreeting)  # the endpoint was asked to
 
@@ -93,6 +109,8 @@ class _Probe:
         if check.question is not None and (exchange := ASK_UNCONNECTED.get(type(check.question))):
             self.doing = "no answer"
             return await _translating("answer", exchange(check.question, self.address))
+        if isinstance(check.question, PostgresLogin | MysqlLogin):
+            return await self._log_in(check.question)
         header = check.send_proxy.own_header if check.send_proxy else b""
         if check.tls is None:
             self.connection = await _connect(self.address)
@@ -105,6 +123,27 @@ class _Probe:
         self.doing = "connected, no answer"
         ask = ASK[type(check.question)]
         return await _translating("answer", ask(self.connection, check.question, self.address))
+
+    async def _log_in(self, login: PostgresLogin | MysqlLogin) -> Passed:
+        """By a library that blocks. It speaks TLS itself, after a word of its own protocol."""
+        try:
+            sock = await _connected(self.address)
+        except OSError as error:
+            raise _translated("connect", error) from error
+        check, self.doing = self.check, "connected, no answer"
+        sock.settimeout(check.timeout_s)
+        rule = check.tls
+        context = tls.context_of(rule, tls.changed_ns(rule)) if rule else None
+        line = blocking.Line(sock, blocking.host_of(rule.sni if rule else None, self.address), context)
+
+        def ask(line: blocking.Line) -> Passed:
+            if check.send_proxy:
+                line.sock.sendall(check.send_proxy.own_header)
+            if isinstance(login, PostgresLogin):
+                return postgres.ask(line, login)
+            return mysql.ask(line, login, check.timeout_s)
+
+        return await _translating("answer", blocking.asked(line, ask))
 
     async def _secure(self, rule: TlsRule, header: bytes) -> str:
         try:
@@ -201,6 +240,8 @@ def connected(path: str) -> socket.socket:
 async def _translating(step: str, answer: Awaitable[Passed]) -> Passed:
     try:
         return await answer
+    except program.CannotRun as error:
+        raise ProbeImpossible(str(error)) from error
     except OSError as error:
         raise _translated(step, error) from error
 
@@ -218,7 +259,7 @@ async def _farewell(connection: Connection, *, closes_itself: bool, within_s: fl
                 await _read_out(reader)
             if not writer.can_write_eof():  # over TLS
                 writer.close()
-                await writer.wait_closed()
+                await _closed(writer)
             elif not closes_itself:
                 writer.write_eof()
                 await _read_out(reader)
@@ -236,10 +277,15 @@ async def _close(connection: Connection) -> None:
     """A FIN, if all was read; what of a request was not sent yet is dropped."""
     writer = connection[1]
     writer.transport.abort()
-    try:
-        await writer.wait_closed()
-    except OSError:
-        return  # it was broken before
+    await _closed(writer)
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    """However it ends. Who waits for a stream waits for a future of its own, which must not be cancelled with
+    one that waits no longer: the next would find it so."""
+    closing = asyncio.get_running_loop().create_task(writer.wait_closed())
+    closing.add_done_callback(lambda done: done.cancelled() or done.exception())
+    await asyncio.wait([closing])
 
 
 def _translated(step: str, error: OSError) -> Exception:

@@ -1,8 +1,9 @@
 """All probes that run: each StartProbe is answered by exactly one ProbeFinished, unless it is cancelled.
 
-No more than ACTIVE_COUNT_MAX probe at a time, the others queue; a probe's deadline starts with its turn. A
-probe that this machine could not make is repeated after a pause and reported, but never answered with a
-failure; a timeout that our own loop may have caused is answered as `late`.
+No more than ACTIVE_COUNT_MAX probe at a time, and PROGRAMS_ACTIVE_COUNT_MAX run programs; the others queue,
+and a probe's deadline starts with its turn. A probe that this machine could not make is repeated after a
+pause and reported, but never answered with a failure; a timeout that our own loop may have caused is answered
+as `late`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from lb.core.commands import CancelProbe, StartProbe
 from lb.core.events import ProbeFinished
 from lb.model.address import SocketAddress
-from lb.model.check import Check, ProbeResult
+from lb.model.check import Check, ProbeResult, Program
 from lb.model.endpoint import EndpointKey
 from lb.model.record import Record
 from lb.shell.counts import Histogram, Tally
@@ -22,6 +23,7 @@ from lb.shell.lag import Lag
 from lb.shell.probe import TimedOut, run_probe
 
 ACTIVE_COUNT_MAX = 1024  # sockets: they come out of the reserve that sessions leave
+PROGRAMS_ACTIVE_COUNT_MAX = 16  # processes cost more than sockets
 PAUSE_S = 0.2
 REPORT_EVERY_S = 10.0  # a machine out of descriptors fails thousands of probes a minute
 BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -45,6 +47,7 @@ class Probes:
         self._lag = lag
         self._run = run
         self._active = asyncio.Semaphore(ACTIVE_COUNT_MAX)
+        self._programs_active = asyncio.Semaphore(PROGRAMS_ACTIVE_COUNT_MAX)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._durations: dict[EndpointKey, Tally] = {}
         self._impossible_count = 0
@@ -76,8 +79,10 @@ class Probes:
         self._durations.pop(key, None)
 
     async def _probe(self, command: StartProbe) -> None:
+        runs_program = isinstance(command.check.question, Program)
+        active = self._programs_active if runs_program else self._active
         while True:
-            async with self._active:
+            async with active:
                 started_s = time.monotonic()
                 try:
                     result = await self._run(command.check, command.check.target(command.address))

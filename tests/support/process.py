@@ -27,7 +27,15 @@ from tests.support.waiting import eventually
 MARK = "LB_TEST_MARK"
 END_WITHIN_S = 10.0
 TAIL_BYTES = 6000
-WHERE_TO_GET = {"nginx": "nginx-light", "nc.openbsd": "netcat-openbsd", "ss": "iproute2", "pgrep": "procps"}
+WHERE_TO_GET = {
+    "nginx": "nginx-light",
+    "nc.openbsd": "netcat-openbsd",
+    "ss": "iproute2",
+    "pgrep": "procps",
+    "dnsmasq": "dnsmasq-base",
+    "mariadbd": "mariadb-server",
+    "postgres": "postgresql",
+}
 
 
 def needs(*programs: str) -> None:

@@ -19,6 +19,7 @@ from lb.shell.questions.answer import Connection, Failed, Passed, quoted
 
 CHUNK_BYTES = 16 * 1024
 MESSAGE_BYTES_MAX = 1024
+TYPE_AT, SETTINGS = 3, b"\x04"  # of the first frame, which is of this type
 SERVING = 1
 STATUSES = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 # https://grpc.io/docs/guides/status-codes/
@@ -50,11 +51,15 @@ async def ask(connection: Connection, grpc: GrpcHealth, address: SocketAddress) 
     over_tls = writer.get_extra_info("ssl_object") is not None
     http.send_headers(stream, headers(grpc, address, "https" if over_tls else "http"))
     http.send_data(stream, framed(request(grpc.service)), end_stream=True)
-    heard, chunk = Heard(), b""
+    heard, beginning = Heard(), b""
     while not heard.ended:
         writer.write(http.data_to_send())
         if not (chunk := await reader.read(CHUNK_BYTES)):
             raise Failed("closed without an answer")
+        if len(beginning) <= TYPE_AT:
+            beginning += chunk
+            if beginning[TYPE_AT : TYPE_AT + 1] not in (b"", SETTINGS):  # h2 would wait for the rest of it
+                raise Failed(f"not HTTP/2: {quoted(beginning)}")
         try:
             take(http, chunk, heard)
         except h2.exceptions.ProtocolError as error:

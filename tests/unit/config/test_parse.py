@@ -18,8 +18,14 @@ from lb.model.check import (
     DnsQuery,
     Expect,
     ExpectPattern,
+    GrpcHealth,
     HttpRequest,
+    MysqlLogin,
+    PostgresLogin,
+    Program,
+    RedisPing,
     Send,
+    SmtpGreeting,
     TlsRule,
 )
 from lb.model.config import AdminPlane, Config, Log, Shutdown, Workers
@@ -78,24 +84,45 @@ def test_example_with_every_key_holds_the_defaults() -> None:
         Expect(b"\r\n"),
         ExpectPattern("role:(master|slave)"),
     )
-    redis = Endpoint("10.0.0.3:6379", Address("10.0.0.3", 6379))
+    redis = at("10.0.0.3", 6379)
     cache = Pool("cache", (redis,), check=Check(Dialog(steps)))
-    names = Endpoint("10.0.0.4:53", Address("10.0.0.4", 53))
-    syslog = Endpoint("10.0.0.5:514", Address("10.0.0.5", 514))
+    names, syslog = at("10.0.0.4", 53), at("10.0.0.5", 514)
+    arguments = ("-H", "{host}", "-p", "{port}", "-b", "dc=example")
+    check_ldap = Program("/usr/lib/nagios/plugins/check_ldap", arguments)
     listeners = (
         Listener("web", binds, "web", accept_proxy=Networks.parse(["10.0.0.0/8"])),
         Listener("cache", (Address("0.0.0.0", 6379),), "cache"),
         Listener("names", (Address("0.0.0.0", 53),), "names"),
         Listener("syslog", (Address("0.0.0.0", 514),), "syslog"),
+        Listener("rpc", (Address("0.0.0.0", 50051),), "rpc"),
+        Listener("keys", (Address("0.0.0.0", 6380),), "keys"),
+        Listener("orders", (Address("0.0.0.0", 5432),), "orders"),
+        Listener("mail", (Address("0.0.0.0", 25),), "mail"),
+        Listener("ldap", (Address("0.0.0.0", 389),), "ldap"),
     )
     pools = (
         web,
         cache,
         Pool("names", (names,), check=Check(DnsQuery("example.com"))),
         Pool("syslog", (syslog,), check=Check(Datagram(b"hello"))),
+        Pool("rpc", (at("10.0.0.6", 50051),), check=Check(GrpcHealth())),
+        Pool("keys", (at("10.0.0.7", 6379),), check=Check(RedisPing())),
+        Pool("orders", (at("10.0.0.8", 5432),), check=Check(PostgresLogin("lb"))),
+        Pool("mail", (at("10.0.0.9", 25),), check=Check(SmtpGreeting())),
+        Pool("ldap", (at("10.0.0.10", 389),), check=Check(check_ldap)),
     )
     assert loaded.config == Config(listeners, pools)
     assert loaded.warnings == ()
+
+
+def test_program_runs_where_the_file_allows_it() -> None:
+    pool = "endpoints: [10.0.0.1:80], check: {type: exec, program: /bin/x, arguments: [-H, '{host}']}"
+    [read_pool] = config(top="allow_exec: true", pool=pool).pools
+    assert read_pool.check == Check(Program("/bin/x", ("-H", "{host}")))
+
+
+def at(host: str, port: int) -> Endpoint:
+    return Endpoint(f"{host}:{port}", Address(host, port))
 
 
 def test_every_key_reaches_the_model() -> None:
@@ -208,6 +235,20 @@ def test_short_form_at_the_top_is_read(top: str, part: str, value: Any) -> None:
             "check",
             Check(DnsQuery("a.b", "TXT", "x")),
         ),
+        (
+            "check: {type: grpc, service: a.B, host: c}",
+            "check",
+            Check(GrpcHealth("a.B", "c")),
+        ),
+        ("check: {type: grpc, tls: true}", "check", Check(GrpcHealth(), TlsRule(alpn=("h2",)))),
+        ("check: {type: redis, user: u, password: p}", "check", Check(RedisPing("u", "p"))),
+        (
+            "check: {type: postgres, user: u, password: p, database: d}",
+            "check",
+            Check(PostgresLogin("u", "p", "d")),
+        ),
+        ("check: {type: mysql, user: u}", "check", Check(MysqlLogin("u"))),
+        ("check: {type: smtp, domain: d}", "check", Check(SmtpGreeting("d"))),
         ("connect: ", "connect", ConnectRule()),
         ("connect: {source: 10.0.0.9}", "connect", ConnectRule(source=("10.0.0.9",))),
         ("hash: ", "hash", HashRule()),

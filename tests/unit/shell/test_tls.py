@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import socket
 import ssl
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -167,3 +168,18 @@ def test_endpoint_that_speaks_no_tls_fails_and_one_that_is_silent_times_out(run:
     with scripted(lambda connection: connection.shutdown(socket.SHUT_RDWR)) as endpoint:
         result = run(run_probe(TLS, endpoint.address))
         assert (result.ok, result.detail) == (False, "tls: reset")
+
+
+def test_endpoint_that_does_not_say_goodbye_is_left(run: Run, certificates: Certificates) -> None:
+    """It keeps the connection, and neither reads nor writes: some servers wait for a FIN."""
+    context, done = certificates.context("app"), threading.Event()
+
+    def keeps(connection: socket.socket) -> None:
+        with context.wrap_socket(connection.dup(), server_side=True):
+            done.wait(10.0)
+
+    with scripted(keeps) as endpoint:
+        began_s = time.monotonic()
+        assert run(run_probe(TLS, endpoint.address)).ok
+        assert time.monotonic() - began_s < 1.0
+        done.set()
