@@ -84,7 +84,7 @@ def endpoints(answer: Json, now_s: float) -> Sheet:
 
 def state(endpoint: Json, now_s: float) -> str:
     """What was ordered stands before what was observed: in MAINT it takes nobody, however well it is."""
-    health, admin, check = endpoint["health"], endpoint["admin"], endpoint["check"]
+    health, admin, checks = endpoint["health"], endpoint["admin"], endpoint["checks"]
     since = duration(now_s - endpoint["since"])
     if endpoint["removed"]:
         return f"REMOVED {since}"
@@ -92,14 +92,27 @@ def state(endpoint: Json, now_s: float) -> str:
         return f"MAINT {since}"
     if admin != "READY":
         return f"{admin} {since}" + (f", health {health}" if health != "UP" else "")
-    if check is None:
+    if endpoint["agent"] != "READY":
+        return f"{endpoint['agent']} by its agent {since}" + (f", health {health}" if health != "UP" else "")
+    if not checks:
         return f"{health} {since}, not checked"
-    last = check["last"]
+    which, last = telling(health, checks)
     if last is None or (last["ok"] and health == "UP"):
         return f"{health} {since}"
+    said = f'"{which}{last["detail"]}"'
     if health == "DOWN" and not last["ok"]:
-        return f'DOWN {since} "{last["detail"]}"'
-    return f'{health} {since}, last probe: "{last["detail"]}"'  # on its way to another verdict
+        return f"DOWN {since} {said}"
+    return f"{health} {since}, last probe: {said}"  # on its way to another verdict
+
+
+def telling(health: str, checks: list[Json]) -> tuple[str, Json | None]:
+    """The last probe that says most, and of several checks whose it is: one that failed, before one that
+    passed; one whose check is of the endpoint's health, before others."""
+    ran = [check for check in checks if check["last"]]
+    if not ran:
+        return "", None
+    check = min(ran, key=lambda check: (check["last"]["ok"], check["health"] != health))
+    return (f"{check['type']}: " if len(checks) > 1 else ""), check["last"]
 
 
 def weight(endpoint: Json) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lb.config.check_section import TLS_TYPES, CheckSection
+from lb.config.check_section import TLS_TYPES, CheckSection, PoolCheckSection
 from lb.config.dialog_section import StepSection
 from lb.config.listener_section import ListenerSection
 from lb.config.networks import Member, gathered
@@ -13,7 +13,9 @@ from lb.config.pool_section import EndpointSection, PoolSection
 from lb.config.schema import FileSection
 from lb.config.socket_section import KeepaliveSection, TcpSection
 from lb.model.check import (
+    AgentQuery,
     Check,
+    Checks,
     Datagram,
     Dialog,
     DnsQuery,
@@ -117,7 +119,7 @@ def pool(name: str, section: PoolSection) -> Pool:
         name=name,
         endpoints=tuple(endpoint(member) for member in section.endpoints),
         policy=Policy(section.policy),
-        check=check(section.check, send_proxy) if section.check else None,
+        check=checks(section.check, send_proxy) if section.check else None,
         connect=ConnectRule(
             connect.timeout, connect.attempts_max, connect.retry_budget_percent, tuple(connect.source)
         ),
@@ -141,6 +143,13 @@ def endpoint(section: EndpointSection) -> Endpoint:
         sessions_max=section.sessions_max,
         admin=Admin(section.admin.upper()),
     )
+
+
+def checks(section: PoolCheckSection, of_pool: ProxyVersion | None) -> Check | Checks:
+    group = section.all or section.any
+    if group is None:
+        return check(section, of_pool)
+    return Checks(tuple(check(each, of_pool) for each in group), any_suffices=section.any is not None)
 
 
 def check(section: CheckSection, of_pool: ProxyVersion | None) -> Check:
@@ -184,6 +193,8 @@ def question(section: CheckSection) -> Question | None:
             return PostgresLogin(section.user or "", section.password, section.database)
         case "mysql":
             return MysqlLogin(section.user or "", section.password, section.database)
+        case "agent":
+            return AgentQuery(section.send or b"")
         case "exec":
             return Program(section.program or "", tuple(section.arguments))
         case "dns":

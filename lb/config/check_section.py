@@ -40,8 +40,8 @@ TYPES = (
     "mysql",
     "smtp",
     "exec",
+    "agent",
 )
-LATER_TYPES = ("agent",)
 
 # The keys that not every type has.
 HTTP_KEYS = ("path", "host", "method", "headers", "status", "body")
@@ -56,12 +56,15 @@ KEYS_OF_TYPE = {
     "postgres": ("user", "password", "database"),
     "mysql": ("user", "password", "database"),
     "exec": ("program", "arguments"),
+    "agent": ("send",),
     "smtp": ("domain",),
 }
 UNCONNECTED_TYPES = ("udp", "dns", "exec")  # lb connects to nobody: neither TLS nor PROXY headers
 TLS_KEYS = ("sni", "alpn", "verify")  # of types that are TLS, and of others with `tls: true`
 TLS_TYPES = ("tls", "https")
 STEPS = Field(min_length=1, max_length=32)
+GROUPS = ("all", "any")  # of checks
+CHECKS_MAX = 8
 
 
 def is_known(key: str, type: str | None) -> bool:
@@ -88,13 +91,15 @@ def own_keys_only(section: dict[str, Any]) -> None:
 
 class CheckSection(Section):
     model_config = ConfigDict(json_schema_extra=own_keys_only)
-    later = keys("all any damping")
+    later = keys("damping")
 
-    type: Annotated[str, Word(TYPES, later=LATER_TYPES)]
+    type: Annotated[str, Word(TYPES)]
     """tcp: it connects, no more. tls: it completes a handshake, too. http, https: it answers a request as it
     should. grpc: its health service says SERVING. send_expect: it answers what is sent, step by step. udp:
     it replies to a datagram. dns: it has an answer to a query. redis: it answers PING. postgres, mysql: it
-    lets lb log in, and says its role. smtp: it greets. exec: a program ends with exit code 0."""
+    lets lb log in, and says its role. smtp: it greets. exec: a program ends with exit code 0. agent: a
+    program beside the endpoint says how it is (up, down, ready, drain, maint, 75%); its silence says
+    nothing."""
     interval: Annotated[float, Duration("10ms", "1h")] = CHECK.interval_s
     """Time from the start of one probe to the start of the next; probes never overlap."""
     interval_changing: Annotated[float, Duration("10ms", "1h")] = CHECK.interval_changing_s
@@ -186,8 +191,39 @@ class CheckSection(Section):
     """exec: its arguments; {host}, {port} and {address} stand for the endpoint's. So do LB_HOST, LB_PORT and
     LB_ADDRESS in its environment."""
 
+    send: Annotated[bytes | None, Either(None, Bytes())] = None
+    """agent: a text to send before it answers; empty: it answers at once."""
 
-class DefaultCheckSection(CheckSection):
+
+CHECKS = Field(min_length=1, max_length=CHECKS_MAX)
+
+
+def one_or_several(section: dict[str, Any]) -> None:
+    """In the JSON Schema: it has a type, or is a group."""
+    own_keys_only(section)
+    section["anyOf"] = [{"required": [key]} for key in ("type", *GROUPS)]
+
+
+class PoolCheckSection(CheckSection):
+    """One check, or a group of them, which has no other key (checks.py)."""
+
+    model_config = ConfigDict(json_schema_extra=one_or_several)
+
+    type: Annotated[str, Word(TYPES)] = ""
+    """tcp: it connects, no more. tls: it completes a handshake, too. http, https: it answers a request as it
+    should. grpc: its health service says SERVING. send_expect: it answers what is sent, step by step. udp:
+    it replies to a datagram. dns: it has an answer to a query. redis: it answers PING. postgres, mysql: it
+    lets lb log in, and says its role. smtp: it greets. exec: a program ends with exit code 0. agent: a
+    program beside the endpoint says how it is (up, down, ready, drain, maint, 75%); its silence says
+    nothing.
+    Empty where `all` or `any` stands."""
+    all: Annotated[list[CheckSection], CHECKS] | None = None
+    """Several checks in the place of one: each must pass."""
+    any: Annotated[list[CheckSection], CHECKS] | None = None
+    """Several checks in the place of one: one that passes is enough."""
+
+
+class DefaultCheckSection(PoolCheckSection):
     """Without a type it completes the checks of pools; with one, pools that have no `check` get it whole."""
 
-    type: Annotated[str, Word(TYPES, later=LATER_TYPES)] = "tcp"
+    type: Annotated[str, Word(TYPES)] = "tcp"

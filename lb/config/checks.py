@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lb.config.check_section import KEYS_OF_TYPE, TLS_KEYS, TLS_TYPES, UNCONNECTED_TYPES, is_known
+from lb.config.check_section import GROUPS, KEYS_OF_TYPE, TLS_KEYS, TLS_TYPES, UNCONNECTED_TYPES, is_known
 from lb.config.clashes import clashing_addresses
 from lb.config.dialog_section import STEP_KEYS
 from lb.config.places import Places
@@ -42,12 +42,10 @@ def errors(places: Places) -> Found:
     yield from clashing_addresses(places)
     yield from missing_pools(places)
     if isinstance(defaults := places.root.get("defaults"), Mapping):
-        yield from keys_of_another_check(("defaults", "check"), defaults.get("check"), places)
-        yield from unallowed_program(("defaults", "check"), defaults.get("check"), places)
+        yield from checks_of_pool(("defaults", "check"), defaults.get("check"), places, typed=False)
     for name, pool in members(places.root, "pools"):
         yield from repeated_endpoints(("pools", name), pool, places)
-        yield from keys_of_another_check(("pools", name, "check"), pool.get("check"), places)
-        yield from unallowed_program(("pools", name, "check"), pool.get("check"), places)
+        yield from checks_of_pool(("pools", name, "check"), pool.get("check"), places)
     yield from repeated_cpus(places)
 
 
@@ -127,6 +125,29 @@ def repeated_endpoints(path: KeyPath, pool: Mapping, places: Places) -> Found:
             message = f"{quoted(called)} is also endpoints[{first[called]}] of this pool"
             yield places.problem((*path, "endpoints", index, "name" if name else "address"), message, hint)
         first.setdefault(called, index)
+
+
+def checks_of_pool(path: KeyPath, check: Node | None, places: Places, *, typed: bool = True) -> Found:
+    if not isinstance(check, Mapping):
+        return
+    groups = [key for key in GROUPS if key in check.entries]
+    if not groups:
+        if typed and "type" not in check.entries:
+            yield places.problem(path, "`type` is missing", at_key=True)
+        yield from keys_of_another_check(path, check, places)
+        yield from unallowed_program(path, check, places)
+    for key in check.entries if groups else ():
+        if key != groups[0]:
+            message = f"stands beside `{groups[0]}`, which is a group of checks"
+            yield places.problem((*path, key), message, "write it in each of them", at_key=True)
+    for group in groups[:1]:
+        for index, each in enumerate(items(check.get(group))):
+            inside = (*path, group, index)
+            yield from keys_of_another_check(inside, each, places)
+            yield from unallowed_program(inside, each, places)
+            if group == "any" and isinstance(each, Mapping) and text(each, "type") == "agent":
+                message = "an agent that answers does not prove that the endpoint serves"
+                yield places.problem((*inside, "type"), message, "write `all` in the place of `any`")
 
 
 def keys_of_another_check(path: KeyPath, check: Node | None, places: Places) -> Found:

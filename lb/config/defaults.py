@@ -1,18 +1,19 @@
 """`defaults:` -> under every listener and pool, in the tree, so that a value keeps the line it stands in.
 
 Mappings are completed key by key; anything else that a listener or pool says itself stands. A check is
-completed by one of the same type, or of none; one of another type has nothing to give. A pool that has no
-`check` gets one that has a type, whole; `check: null` stays none, and so do `allow: null` and the like.
+completed by one of the same type, or of none; one of another type has nothing to give. In a group of checks
+that holds for each. A pool that has no `check` gets one that has a type, or a group, whole; `check: null`
+stays none, and so do `allow: null` and the like.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from lb.config.check_section import is_known
+from lb.config.check_section import GROUPS, is_known
 from lb.config.listener_section import ListenerSection
 from lb.config.pool_section import PoolSection
-from lb.config.tree import Entry, Mapping, Node, Scalar
+from lb.config.tree import Entry, Mapping, Node, Scalar, Sequence
 
 
 def with_defaults(root: Mapping) -> Mapping:
@@ -35,30 +36,66 @@ NONE_MEANT = ("allow", "deny", "accept_proxy")
 
 
 def each_over(members: Mapping, under: Mapping) -> Mapping:
-    entries = {
-        name: Entry(entry.key, over(entry.node, own_defaults(entry.node, under)))
-        for name, entry in members.entries.items()
-    }
+    entries = {}
+    for name, entry in members.entries.items():
+        member = with_group_completed(entry.node, under.get("check"))
+        entries[name] = Entry(entry.key, over(member, own_defaults(member, under)))
     return made(members, entries)
+
+
+def with_group_completed(member: Node, given: Node | None) -> Node:
+    """The member; where its check is a group, with each of them completed."""
+    check = member.entries.get("check") if isinstance(member, Mapping) else None
+    group = group_of(check.node) if check else None
+    if group is None or not isinstance(given, Mapping):
+        return member
+    assert isinstance(member, Mapping) and check is not None and isinstance(check.node, Mapping)
+    completed = {**check.node.entries, group: each_check_over(check.node.entries[group], given)}
+    return made(member, {**member.entries, "check": Entry(check.key, made(check.node, completed))})
 
 
 def own_defaults(member: Node, under: Mapping) -> Mapping:
     """`under`, with no more of a check than concerns this member."""
-    own = member.get("check") if isinstance(member, Mapping) else None
+    own = member.entries.get("check") if isinstance(member, Mapping) else None
     under = without(under, [key for key in NONE_MEANT if is_null(member, key)])
-    check = under.get("check")
-    if not isinstance(check, Mapping):
+    given = under.entries.get("check")
+    if given is None or not isinstance(given.node, Mapping):
         return under
     if own is None:
-        keep = type_of(check) is not None
-    else:
-        keep = isinstance(own, Mapping) and type_of(check) in (None, type_of(own))
-    if not keep:
+        whole = type_of(given.node) is not None or group_of(given.node) is not None
+        return under if whole else without(under, ("check",))
+    check = concerning(given.node, own.node)
+    if check is None:
         return without(under, ("check",))
+    return made(under, {**under.entries, "check": Entry(given.key, check)})
+
+
+def each_check_over(group: Entry, under: Mapping) -> Entry:
+    if not isinstance(group.node, Sequence):
+        return group
+    checks = []
+    for each in group.node.items:
+        given = concerning(under, each)
+        checks.append(each if given is None else over(each, given))
+    size = 1 + sum(check.size for check in checks)
+    depth = 1 + max((check.depth for check in checks), default=0)
+    return Entry(group.key, Sequence(group.node.mark, checks, size, depth))
+
+
+def concerning(check: Mapping, own: Node) -> Mapping | None:
+    """Of a check, what one that the file has may take from it; None: nothing."""
+    apart = group_of(check) is not None or group_of(own) is not None
+    if apart or not isinstance(own, Mapping) or type_of(check) not in (None, type_of(own)):
+        return None
     kind = type_of(own)
     if isinstance(kind, str):
-        check = only(check, [key for key in check.entries if is_known(key, kind)])
-    return made(under, {**under.entries, "check": Entry(under.entries["check"].key, check)})
+        return only(check, [key for key in check.entries if is_known(key, kind)])
+    return check
+
+
+def group_of(check: Node) -> str | None:
+    """`all` or `any`, where it is a group."""
+    return next((key for key in GROUPS if isinstance(check, Mapping) and key in check.entries), None)
 
 
 def is_null(member: Node, key: str) -> bool:

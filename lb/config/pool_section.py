@@ -8,7 +8,7 @@ from pydantic import Field
 
 from lb.config import shorthand
 from lb.config.addresses import Host, Target
-from lb.config.check_section import PROXY_VERSIONS, CheckSection
+from lb.config.check_section import PROXY_VERSIONS, PoolCheckSection
 from lb.config.leaf import Either, Secret, Word
 from lb.config.numbers import Count, Duration, Prime, ZeroOr
 from lb.config.section import LONGEST, NAME, SESSIONS_MAX, Section, defaults, keys
@@ -95,8 +95,8 @@ class PoolSection(Section):
     """How an endpoint is picked among the eligible ones."""
     hash: HashSection = HashSection()
     """For the policies source_hash and maglev."""
-    check: CheckSection | None = None
-    """How health is observed; empty: not at all, and every endpoint is eligible."""
+    check: PoolCheckSection | None = None
+    """How health is observed, by one check or several; empty: not at all, and every endpoint is eligible."""
     connect: ConnectSection = ConnectSection()
     """Connecting to an endpoint."""
     queue: QueueSection = QueueSection()

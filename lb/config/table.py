@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from lb.config.leaf import Either, Leaf
+from lb.config.leaf import Either, Leaf, Word
 from lb.config.networks_section import ListFileSection
 from lb.config.schema import FileSection
 from lb.config.section import Section
@@ -99,7 +99,8 @@ def rows_of(section: type[Section], prefix: str) -> Iterator[Row]:
         yield Row(key, default, range_of(kind), unit_of(kind), touches(key), about)
         if name != "defaults":
             for inner, path in sections_in(kind, key):
-                yield from rows_of(inner, f"{path}.")
+                if not issubclass(section, inner):  # its keys are these
+                    yield from rows_of(inner, f"{path}.")
 
 
 def parts(kind: Any) -> tuple[Any, ...]:
@@ -161,6 +162,8 @@ def default_of(field: FieldInfo, kind: Any) -> str:
     value = field.get_default(call_default_factory=True)
     leaf = next(iter(leaves_of(kind)), None)
     if isinstance(value, Section):
+        return ""
+    if value == "" and isinstance(leaf, Word):
         return ""
     if isinstance(value, list) and leaf:
         return f"[{', '.join(str(leaf.show(each)) for each in value)}]"

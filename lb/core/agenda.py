@@ -26,10 +26,11 @@ class Need(IntEnum):
 
 
 class Entry(NamedTuple):
-    """`endpoint_id` is 0 for a need that is no endpoint's."""
+    """`endpoint_id` is 0 for a need that is no endpoint's; `check` is the place of the check to run."""
 
     need: Need
     endpoint_id: int = 0
+    check: int = 0
 
 
 class Agenda:

@@ -2,7 +2,7 @@
 
     health DOWN    its sessions are closed after `close_after_s`, unless it is UP again by then
     admin MAINT    probes stop; at its end what was known is forgotten, and a probe runs at once
-    admin          a drain begins or ends
+    admin, agent   a drain begins or ends
     any            what is eligible in its pool is derived again
 
 The file (reload.py), the operator (orders.py) and the probes (observations.py) all come through here, so what
@@ -15,10 +15,10 @@ from lb.core import drains, probes
 from lb.core.agenda import Entry, Need
 from lb.core.commands import CloseSessions, Emit
 from lb.core.memory import Memory
-from lb.core.state import EndpointState
+from lb.core.state import CheckState, EndpointState
 from lb.core.transitions import Axis, State, change
 from lb.model.cause import Cause, Reason
-from lb.model.endpoint import Admin, Health
+from lb.model.endpoint import Admin, Agent, Health
 
 
 def set_health(
@@ -46,6 +46,20 @@ def set_admin(
     drains.follow(memory, endpoint, now)
 
 
+def set_agent(
+    memory: Memory, endpoint: EndpointState, to: Agent, cause: Cause, evidence: str, now: float
+) -> None:
+    if changed(memory, endpoint, Axis.AGENT, to, cause, evidence, now):
+        drains.follow(memory, endpoint, now)
+
+
+def set_agent_percent(
+    memory: Memory, endpoint: EndpointState, to: int, cause: Cause, evidence: str, now: float
+) -> None:
+    if changed(memory, endpoint, Axis.AGENT_PERCENT, to, cause, evidence, now):
+        memory.draft.put_endpoint(endpoint)
+
+
 def set_weight(
     memory: Memory, endpoint: EndpointState, to: int, cause: Cause, evidence: str, now: float
 ) -> None:
@@ -55,14 +69,22 @@ def set_weight(
 
 def observe_anew(memory: Memory, endpoint: EndpointState, cause: Cause, evidence: str, now: float) -> None:
     """Nothing that was known holds. Without a check it is UP; with one, the first probe runs at once."""
-    probes.stop(memory, endpoint)
-    endpoint.streak, endpoint.last_result, endpoint.last_run_s, endpoint.certificate = 0, None, None, None
-    if endpoint.check is None:
+    forget_observed(memory, endpoint)
+    set_agent(memory, endpoint, Agent.READY, cause, evidence, now)
+    set_agent_percent(memory, endpoint, 100, cause, evidence, now)
+    if not endpoint.checks:
         set_health(memory, endpoint, Health.UP, cause, "it has no check", now)
         return
     set_health(memory, endpoint, Health.UNKNOWN, cause, evidence, now)
     if endpoint.admin is not Admin.MAINT:
-        probes.plan(memory, endpoint, now)
+        for each in endpoint.checks:
+            probes.plan(memory, endpoint, each, now)
+
+
+def forget_observed(memory: Memory, endpoint: EndpointState) -> None:
+    probes.stop(memory, endpoint)
+    checks = endpoint.checked_by = endpoint.pool.pool.checks
+    endpoint.checks = [CheckState(place, check) for place, check in enumerate(checks.each)]
 
 
 def plan_close(memory: Memory, endpoint: EndpointState, now: float) -> None:

@@ -106,7 +106,7 @@ class Brain:
         memory = self._memory
         members = chain.from_iterable(pool.endpoints.values() for pool in memory.pools.values())
         everyone = chain(members, memory.leaving.values())
-        return [view(each, probes.planned_s(memory, each)) for each in everyone]
+        return [view(memory, each) for each in everyone]
 
     @property
     def listener_ids(self) -> Mapping[str, int]:
@@ -141,10 +141,11 @@ class Brain:
     def _meet_needs(self, now: float) -> bool:
         """True if sessions are to be closed."""
         memory, sessions_end = self._memory, False
-        for need, endpoint_id in memory.agenda.due(now):
+        for need, endpoint_id, place in memory.agenda.due(now):
             match need:
                 case Need.PROBE:
-                    probes.start(memory, memory.endpoints[endpoint_id], now)
+                    endpoint = memory.endpoints[endpoint_id]
+                    probes.start(memory, endpoint, endpoint.checks[place], now)
                 case Need.COUNT:
                     drains.count(memory, now)
                 case Need.CLOSE:

@@ -1,7 +1,7 @@
 """The way out: what takes no new sessions is watched until its last one ended, for a bounded time.
 
 Who drains
-    an endpoint in DRAIN or MAINT   until it is READY again
+    an endpoint in DRAIN or MAINT   until it is READY again, by order and by its agent
     an endpoint that was removed    until nothing is open; then its id is free
     a listener that was removed     likewise, but its sessions are never touched
 
@@ -19,7 +19,7 @@ from lb.core.events import SessionsCounted
 from lb.core.memory import Memory
 from lb.core.state import EndpointState, ListenerState, PoolState
 from lb.model.cause import Reason
-from lb.model.endpoint import Admin
+from lb.model.endpoint import Admin, Agent
 
 COUNT_INTERVAL_S = 0.5
 
@@ -33,8 +33,9 @@ LISTENER_EMPTIED_S = 24.0
 
 
 def follow(memory: Memory, endpoint: EndpointState, now: float) -> None:
-    """After a change of `admin` or `removed`: its drain begins, goes on, or is over."""
-    if not endpoint.removed and endpoint.admin is Admin.READY:
+    """After a change of `admin`, `agent` or `removed`: its drain begins, goes on, or is over."""
+    stays = not endpoint.removed and endpoint.agent is Agent.READY
+    if stays and endpoint.admin is Admin.READY:
         endpoint.drain_since_s, endpoint.is_drained = None, False
         memory.agenda.clear(Entry(Need.DRAINED, endpoint.id))
         memory.draining.pop(endpoint.id, None)

@@ -6,15 +6,17 @@ limits), so it never changes health; it brings the next probe forward, and that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lb.core import probes
-from lb.core.axes import set_health
+from lb.core.axes import set_agent, set_agent_percent, set_health
 from lb.core.events import ConnectFailed, ProbeFinished
 from lb.core.memory import Memory
-from lb.core.state import EndpointState
+from lb.core.state import CheckState, EndpointState
 from lb.health.plan import next_run
 from lb.health.streak import extended, verdict
 from lb.model.cause import Cause
-from lb.model.check import Certificate
+from lb.model.check import AgentQuery, Certificate, ProbeResult
 from lb.model.endpoint import Health
 
 PROBE_GAP_S = 0.1  # between the starts of two probes that failed sessions asked for
@@ -24,32 +26,69 @@ CERTIFICATE_WARN_S = 14 * DAY_S  # an automatic renewal comes 30 days before the
 
 def probe_finished(memory: Memory, event: ProbeFinished, now: float) -> None:
     endpoint = memory.live.get(event.key)
-    if endpoint is None or endpoint.probe != event.probe or endpoint.check is None:
+    running = endpoint.checks if endpoint else ()
+    each = next((each for each in running if each.probe == event.probe), None)
+    if endpoint is None or each is None:
         return  # it was cancelled while its result was on the way
-    endpoint.probe = None
+    each.probe = None
     if event.late and not event.result.ok:
-        probes.plan(memory, endpoint, now)
+        probes.plan(memory, endpoint, each, now)
         return
-    endpoint.streak = extended(endpoint.streak, event.result.ok)
-    endpoint.last_result, endpoint.last_run_s = event.result, now
-    note_certificate(memory, endpoint, event.result.certificate)
-    health = verdict(endpoint.health, endpoint.streak, endpoint.check)
-    set_health(memory, endpoint, health, Cause.PROBE, evidence(endpoint), now)
-    at_s = next_run(
-        endpoint.check, health, endpoint.streak, endpoint.probe_started_s, now=now, seeded=memory.random
-    )
-    probes.plan(memory, endpoint, at_s)
+    each.last_result, each.last_run_s = event.result, now
+    note_certificate(memory, endpoint, each, event.result.certificate)
+    if isinstance(each.check.question, AgentQuery):
+        heed(memory, endpoint, each, event.result, now)
+    else:
+        each.streak = extended(each.streak, event.result.ok)
+        each.health = verdict(each.health, each.streak, each.check)
+    if (health := combined(endpoint.checks, endpoint.checked_by.any_suffices)) is not None:
+        set_health(memory, endpoint, health, Cause.PROBE, evidence(endpoint, each), now)
+    at_s = next_run(each.check, each.health, each.streak, each.probe_started_s, now=now, seeded=memory.random)
+    probes.plan(memory, endpoint, each, at_s)
 
 
-def note_certificate(memory: Memory, endpoint: EndpointState, shown: Certificate | None) -> None:
+def heed(memory: Memory, endpoint: EndpointState, each: CheckState, result: ProbeResult, now: float) -> None:
+    """An agent knows: its word holds at once, and until its next about the same. That it does not answer says
+    nothing about the endpoint."""
+    words = result.agent
+    if words is None:
+        return
+    if words.up is not None:
+        each.agent_said_down = not words.up
+    each.streak = extended(each.streak, not each.agent_said_down)
+    each.health = Health.DOWN if each.agent_said_down else Health.UP
+    evidence = f"its agent: {result.detail}"
+    if words.wish is not None:
+        set_agent(memory, endpoint, words.wish, Cause.AGENT, evidence, now)
+    if words.percent is not None:
+        set_agent_percent(memory, endpoint, words.percent, Cause.AGENT, evidence, now)
+
+
+def combined(checks: Sequence[CheckState], any_suffices: bool) -> Health | None:
+    """What they show together; None: no more than before, for one that has no verdict yet would decide. An
+    agent that was never heard decides nothing, where others do."""
+    checks = [each for each in checks if not is_unheard(each)] or checks
+    decisive, other = (Health.UP, Health.DOWN) if any_suffices else (Health.DOWN, Health.UP)
+    if any(each.health is decisive for each in checks):
+        return decisive
+    return other if all(each.health is other for each in checks) else None
+
+
+def is_unheard(each: CheckState) -> bool:
+    return isinstance(each.check.question, AgentQuery) and each.health is Health.UNKNOWN
+
+
+def note_certificate(
+    memory: Memory, endpoint: EndpointState, each: CheckState, shown: Certificate | None
+) -> None:
     """Two records for each certificate: that it expires soon, and that it has expired."""
     if shown is None:
         return
-    endpoint.certificate = shown
+    each.certificate = shown
     stage = (shown.expires_s, shown.left_s < 0)
-    if shown.left_s > CERTIFICATE_WARN_S or endpoint.certificate_warned == stage:
+    if shown.left_s > CERTIFICATE_WARN_S or each.certificate_warned == stage:
         return
-    endpoint.certificate_warned = stage
+    each.certificate_warned = stage
     facts = {"pool": endpoint.key.pool, "endpoint": endpoint.key.endpoint, "expires_s": shown.expires_s}
     if shown.left_s < 0:
         memory.emit("certificate_expired", facts, "error")
@@ -57,10 +96,12 @@ def note_certificate(memory: Memory, endpoint: EndpointState, shown: Certificate
         memory.emit("certificate_expires", facts | {"days_left": int(shown.left_s / DAY_S)}, "warning")
 
 
-def evidence(endpoint: EndpointState) -> str:
-    detail = endpoint.last_result.detail if endpoint.last_result else ""
-    word = "passed" if endpoint.streak > 0 else "failed"
-    return f"{abs(endpoint.streak)} in a row {word}: {detail}"
+def evidence(endpoint: EndpointState, each: CheckState) -> str:
+    """Which check it was stands before, where there are several."""
+    which = f"{each.check.type}: " if len(endpoint.checks) > 1 else ""
+    detail = each.last_result.detail if each.last_result else ""
+    word = "passed" if each.streak > 0 else "failed"
+    return f"{which}{abs(each.streak)} in a row {word}: {detail}"
 
 
 def connect_failed(memory: Memory, event: ConnectFailed, now: float) -> None:
@@ -68,6 +109,8 @@ def connect_failed(memory: Memory, event: ConnectFailed, now: float) -> None:
     endpoint = memory.endpoints.get(event.endpoint_id)
     if endpoint is None or endpoint.health is Health.DOWN:
         return
-    planned_s = probes.planned_s(memory, endpoint)
-    if planned_s is not None:
-        probes.plan(memory, endpoint, min(planned_s, max(now, endpoint.probe_started_s + PROBE_GAP_S)))
+    for each in endpoint.checks:
+        planned_s = probes.planned_s(memory, endpoint, each)
+        if planned_s is not None:
+            at_s = min(planned_s, max(now, each.probe_started_s + PROBE_GAP_S))
+            probes.plan(memory, endpoint, each, at_s)

@@ -13,7 +13,7 @@ from lb.core.memory import Memory
 from lb.core.state import EndpointState, PoolState
 from lb.core.transitions import Axis, change, eligible
 from lb.model.cause import Cause
-from lb.model.endpoint import Health
+from lb.model.endpoint import Agent, Health
 
 PUBLISH_GAP_S = 0.02  # short beside an attempt to connect; the longest schedule takes as long to make
 
@@ -78,4 +78,6 @@ def grounds(endpoint: EndpointState, to: bool) -> str:
         return "it left the configuration"
     if to and endpoint.health is Health.UNKNOWN:
         return "no other endpoint of the pool is eligible"
-    return f"health {endpoint.health.value}, admin {endpoint.admin.value}, weight {endpoint.weight}"
+    agent = "" if endpoint.agent is Agent.READY else f", agent {endpoint.agent.value}"
+    weight = endpoint.weight_effective
+    return f"health {endpoint.health.value}, admin {endpoint.admin.value}{agent}, weight {weight}"

@@ -21,7 +21,6 @@ from lb.core.publication import set_eligible
 from lb.core.state import EndpointState, ListenerState, PoolState
 from lb.health.plan import first_run
 from lb.model.cause import Cause
-from lb.model.check import Check
 from lb.model.config import Config
 from lb.model.endpoint import Admin, Endpoint, EndpointKey, Health
 from lb.model.listener import Listener
@@ -134,17 +133,17 @@ def arrive(
     state = memory.leaving.pop((key, endpoint.address), None)
     back = state is not None
     if state is None:
-        state = EndpointState(memory.endpoint_ids.take(), key, pool, endpoint, pool.pool.check, weight)
+        state = EndpointState(memory.endpoint_ids.take(), key, pool, endpoint, weight)
         state.since_s = now
         memory.endpoints[state.id] = state
-    state.pool, state.endpoint, state.check, state.removed = pool, endpoint, pool.pool.check, False
+    state.pool, state.endpoint, state.removed = pool, endpoint, False
     level = "debug" if starting else "info"
     facts = {"id": state.id, "address": str(endpoint.address), "weight": state.weight, "back": back}
     memory.emit("endpoint_added", key._asdict() | facts, level)
     axes.set_weight(memory, state, weight, Cause.CONFIG, BY_FILE, now)
     axes.set_admin(memory, state, admin, Cause.CONFIG, BY_FILE, now)
-    if starting and state.check is not None and state.check.initial_up:
-        trust(memory, state, state.check, now)
+    if starting and pool.pool.checks.initial_up:
+        trust(memory, state, now)
     else:
         axes.observe_anew(memory, state, Cause.CONFIG, "it was added", now)
     drains.follow(memory, state, now)
@@ -152,18 +151,20 @@ def arrive(
     return state
 
 
-def trust(memory: Memory, endpoint: EndpointState, check: Check, now: float) -> None:
+def trust(memory: Memory, endpoint: EndpointState, now: float) -> None:
     """At process start: nobody is turned away while the first probes are on their way."""
+    axes.forget_observed(memory, endpoint)
     axes.set_health(memory, endpoint, Health.UP, Cause.CONFIG, "initial: up", now)
-    if endpoint.admin is not Admin.MAINT:
-        probes.plan(memory, endpoint, first_run(check, now, memory.random))
+    for each in endpoint.checks:
+        each.health = Health.UP
+        if endpoint.admin is not Admin.MAINT:
+            probes.plan(memory, endpoint, each, first_run(each.check, now, memory.random))
 
 
 def update(memory: Memory, state: EndpointState, endpoint: Endpoint, now: float) -> None:
     """The same endpoint, and perhaps other wishes."""
-    before, check = state.endpoint, state.pool.pool.check
-    rechecked = state.check != check
-    state.endpoint, state.check = endpoint, check
+    before, rechecked = state.endpoint, state.checked_by != state.pool.pool.checks
+    state.endpoint = endpoint
     if endpoint.weight != before.weight:
         axes.set_weight(memory, state, endpoint.weight, Cause.CONFIG, BY_FILE, now)
     if endpoint.admin is not before.admin:

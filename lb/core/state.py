@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from lb.model.check import Certificate, Check, ProbeResult
-from lb.model.endpoint import Admin, Endpoint, EndpointKey, Health
+from lb.model.check import NO_CHECKS, Certificate, Check, Checks, ProbeResult
+from lb.model.endpoint import WEIGHT_MAX, Admin, Agent, Endpoint, EndpointKey, Health
 from lb.model.listener import Listener
 from lb.model.pool import Pool
 
@@ -33,29 +33,43 @@ class ListenerState:
 
 
 @dataclass(slots=True, eq=False)
-class EndpointState:
-    id: int
-    key: EndpointKey
-    pool: PoolState
-    endpoint: Endpoint
-    check: Check | None
+class CheckState:
+    """One check of one endpoint: what its probes have shown. `health` is the verdict of this check alone.
+    Written by lb/core/probes.py and lb/core/observations.py; lb/core/axes.py makes it anew."""
 
-    # The axes. Written by lb/core/transitions.py alone.
-    weight: int
+    place: int  # among the checks of the pool
+    check: Check
     health: Health = Health.UNKNOWN
-    admin: Admin = Admin.READY
-    eligible: bool = False
-    since_s: float = 0.0  # the last change of health, admin or eligible
-    transitions: Counter[tuple[str, str]] = field(default_factory=Counter)  # of health and admin: (to, cause)
-
-    # Observation. Written by lb/core/probes.py and lb/core/observations.py; lb/core/axes.py starts it anew.
     probe: int | None = None  # the number of the one that runs
     probe_started_s: float = float("-inf")  # the one that runs, or the last
     streak: int = 0
     last_result: ProbeResult | None = None
     last_run_s: float | None = None
+    agent_said_down: bool = False  # and nothing else since
     certificate: Certificate | None = None  # the last that a probe was shown
     certificate_warned: tuple[float, bool] | None = None  # of the one that expires then, and whether it has
+
+
+@dataclass(slots=True, eq=False)
+class EndpointState:
+    id: int
+    key: EndpointKey
+    pool: PoolState
+    endpoint: Endpoint
+
+    # The axes. Written by lb/core/transitions.py alone.
+    weight: int
+    health: Health = Health.UNKNOWN
+    admin: Admin = Admin.READY
+    agent: Agent = Agent.READY
+    agent_percent: int = 100  # of the weight
+    eligible: bool = False
+    since_s: float = 0.0  # the last change of health, admin or eligible
+    transitions: Counter[tuple[str, str]] = field(default_factory=Counter)  # of health and admin: (to, cause)
+
+    # Observation.
+    checks: list[CheckState] = field(default_factory=list)  # made by lb/core/axes.py
+    checked_by: Checks = NO_CHECKS  # what they were made from
     down_since_s: float = 0.0  # means something while health is DOWN
 
     # The way out. `removed` is written by lb/core/reload.py, the rest by lb/core/drains.py.
@@ -65,3 +79,9 @@ class EndpointState:
 
     def __str__(self) -> str:
         return str(self.key)
+
+    @property
+    def weight_effective(self) -> int:
+        """What the agent leaves of the weight; it is not rounded to nothing."""
+        scaled = round(self.weight * self.agent_percent / 100)
+        return min(WEIGHT_MAX, max(scaled, 1)) if self.weight and self.agent_percent else 0

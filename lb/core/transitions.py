@@ -6,9 +6,13 @@ Theory
         health    observed   UNKNOWN, UP, DOWN       what probes have shown
         admin     ordered    READY, DRAIN, MAINT     what the file or an operator wants
         weight    ordered    0 to 256                its share; 0 takes no new sessions
+        agent     reported   READY, DRAIN, MAINT     what the endpoint's own agent wants
+        percent   reported   0 to 256                how much of the weight its agent lets it have
 
     From these `eligible` is derived, for a whole pool at once, by one function below: an endpoint is
-    eligible if it is UP, READY and has a weight. Where that leaves none, those that nothing is known about
+    eligible if it is UP, READY by order and by its agent, and has a weight: the ordered one (the operator's,
+    else the file's) times the agent's percentage. Neither the operator nor the agent can undo what the other
+    wants. Where that leaves none, those that nothing is known about
     are presumed to serve (UNKNOWN, READY, with a weight), unless their check says `initial: unknown`. An
     endpoint is UNKNOWN when it was added later, when its check or address changed, and when it comes back
     from MAINT, until its first probe, which runs at once; so a pool whose check was edited never goes dark
@@ -33,10 +37,10 @@ from enum import Enum
 
 from lb.core.state import EndpointState
 from lb.model.cause import Cause
-from lb.model.endpoint import Admin, Health
+from lb.model.endpoint import Admin, Agent, Health
 from lb.model.record import Record
 
-State = Health | Admin
+State = Health | Admin | Agent
 
 ORDER = frozenset({Cause.OPERATOR, Cause.CONFIG})
 PROBE = frozenset({Cause.PROBE})
@@ -44,12 +48,17 @@ PROBE = frozenset({Cause.PROBE})
 PROBE_OR_TRUST = frozenset({Cause.PROBE, Cause.CONFIG})
 # What was known no longer holds: the check changed, MAINT ended, or the endpoint came back into the file.
 DOUBT = frozenset({Cause.CONFIG, Cause.OPERATOR})
+REPORT = frozenset({Cause.AGENT})
+REPORT_OR_DOUBT = REPORT | DOUBT
 
 # From, to, by which causes. What is not here cannot happen.
 TRANSITIONS: Mapping[State, Mapping[State, frozenset[Cause]]] = {
     Health.UNKNOWN: {Health.UP: PROBE_OR_TRUST, Health.DOWN: PROBE},
     Health.UP: {Health.DOWN: PROBE, Health.UNKNOWN: DOUBT},
     Health.DOWN: {Health.UP: PROBE_OR_TRUST, Health.UNKNOWN: DOUBT},
+    Agent.READY: {Agent.DRAIN: REPORT, Agent.MAINT: REPORT},
+    Agent.DRAIN: {Agent.READY: REPORT_OR_DOUBT, Agent.MAINT: REPORT},
+    Agent.MAINT: {Agent.READY: REPORT_OR_DOUBT, Agent.DRAIN: REPORT},
     Admin.READY: {Admin.DRAIN: ORDER, Admin.MAINT: ORDER},
     Admin.DRAIN: {Admin.READY: ORDER, Admin.MAINT: ORDER},
     Admin.MAINT: {Admin.READY: ORDER, Admin.DRAIN: ORDER},
@@ -62,6 +71,8 @@ class Axis(Enum):
     HEALTH = "health"
     ADMIN = "admin"
     WEIGHT = "weight"
+    AGENT = "agent"
+    AGENT_PERCENT = "agent_percent"
     ELIGIBLE = "eligible"
 
 
@@ -71,15 +82,19 @@ class IllegalTransition(Exception):
 
 def eligible(endpoints: Iterable[EndpointState]) -> list[EndpointState]:
     """Those of one pool that new sessions go to. Removed endpoints are no longer among a pool's endpoints."""
-    invited = [each for each in endpoints if each.admin is Admin.READY and each.weight > 0]
+    invited = [each for each in endpoints if is_invited(each)]
     proven = [each for each in invited if each.health is Health.UP]
     return proven or [each for each in invited if is_presumed(each)]
 
 
+def is_invited(endpoint: EndpointState) -> bool:
+    ready = endpoint.admin is Admin.READY and endpoint.agent is Agent.READY
+    return ready and endpoint.weight_effective > 0
+
+
 def is_presumed(endpoint: EndpointState) -> bool:
     """Nothing is known of it, and where nothing else serves it is taken to."""
-    trusted = endpoint.check is not None and endpoint.check.initial_up
-    return endpoint.health is Health.UNKNOWN and trusted
+    return endpoint.health is Health.UNKNOWN and endpoint.checked_by.initial_up
 
 
 def change(
@@ -94,7 +109,7 @@ def change(
     ):
         raise IllegalTransition(f"{endpoint}: {axis.value} {before} to {to} by {cause}")
     setattr(endpoint, axis.value, to)
-    if axis is not Axis.WEIGHT:
+    if axis not in (Axis.WEIGHT, Axis.AGENT_PERCENT):
         endpoint.since_s = now
     if isinstance(to, State):
         endpoint.transitions[to.value, cause.value] += 1

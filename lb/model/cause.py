@@ -11,6 +11,7 @@ class Cause(Enum):
     PROBE = "PROBE"
     OPERATOR = "OPERATOR"
     CONFIG = "CONFIG"
+    AGENT = "AGENT"
 
 
 class Reason(Enum):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from lb.model.address import Address, SocketAddress
+from lb.model.endpoint import Agent
 from lb.model.proxy import ProxyVersion
 
 
@@ -125,6 +126,13 @@ class Program:
     arguments: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class AgentQuery:
+    """What an agent check sends before it listens; nothing: the agent speaks at once."""
+
+    send: bytes = b""
+
+
 Question = (
     HttpRequest
     | Dialog
@@ -136,6 +144,7 @@ Question = (
     | PostgresLogin
     | MysqlLogin
     | Program
+    | AgentQuery
 )
 TYPES: dict[type[Question], str] = {
     HttpRequest: "http",
@@ -148,6 +157,7 @@ TYPES: dict[type[Question], str] = {
     PostgresLogin: "postgres",
     MysqlLogin: "mysql",
     Program: "exec",
+    AgentQuery: "agent",
 }
 
 
@@ -202,6 +212,35 @@ class Check:
         return Address(self.address or endpoint.host, self.port or endpoint.port)
 
 
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """Of a pool, in the order of the file. Each must pass; `any_suffices`: one is enough."""
+
+    each: tuple[Check, ...] = ()
+    any_suffices: bool = False
+
+    @property
+    def initial_up(self) -> bool:
+        """An endpoint is taken to serve before the first verdict."""
+        return bool(self.each) and all(check.initial_up for check in self.each)
+
+
+NO_CHECKS = Checks()
+
+
+@dataclass(frozen=True, slots=True)
+class AgentWords:
+    """What an agent said of its endpoint; what it did not mention is None, and stays as it was.
+
+    `up`: whether it serves. `wish`: ready, drain or maint. `percent`: of the
+    endpoint's weight, 0 to 256.
+    """
+
+    up: bool | None = None
+    wish: Agent | None = None
+    percent: int | None = None
+
+
 class Role(Enum):
     """Of an endpoint in a replicated service, as it says itself."""
 
@@ -220,7 +259,8 @@ class Certificate:
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
     """The outcome of one probe. `detail` is for people: what failed, or what was answered.
-    `certificate`: None where none was shown. `role` and `lag_s`: as in lb.shell.questions.answer.Passed."""
+    `certificate`: None where none was shown. `role`, `lag_s` and `agent`: as in
+    lb.shell.questions.answer.Passed."""
 
     ok: bool
     detail: str
@@ -228,3 +268,4 @@ class ProbeResult:
     certificate: Certificate | None = field(compare=False, default=None)
     role: Role | None = field(compare=False, default=None)
     lag_s: float | None = field(compare=False, default=None)
+    agent: AgentWords | None = None

@@ -31,6 +31,14 @@ class Admin(Enum):
     MAINT = "MAINT"
 
 
+class Agent(Enum):
+    """What the endpoint's agent wants. It is probed on in MAINT, or its agent would not be heard again."""
+
+    READY = "READY"
+    DRAIN = "DRAIN"
+    MAINT = "MAINT"
+
+
 class EndpointKey(NamedTuple):
     """How an endpoint is named from outside: `POOL/ENDPOINT`. Names are unique within a pool."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from lb.model.check import Check
+from lb.model.check import NO_CHECKS, Check, Checks
 from lb.model.endpoint import Endpoint
 from lb.model.proxy import ProxyVersion
 
@@ -76,10 +76,16 @@ class Pool:
     name: str
     endpoints: tuple[Endpoint, ...]
     policy: Policy = Policy.ROUND_ROBIN
-    check: Check | None = None
+    check: Check | Checks | None = None
     connect: ConnectRule = ConnectRule()
     drain_s: float = 60.0
     close_after_s: float | None = None
     queue: QueueRule = QueueRule()
     hash: HashRule = HashRule()
     send_proxy: ProxyVersion | None = None
+
+    @property
+    def checks(self) -> Checks:
+        if isinstance(self.check, Check):
+            return Checks((self.check,))
+        return self.check or NO_CHECKS

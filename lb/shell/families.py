@@ -136,8 +136,11 @@ CHECK_OVER_TLS: tuple[Family[Member], ...] = (
     Family(
         "gauge",
         "lb_check_certificate_expiry_timestamp_seconds",
-        "When the certificate expires that a probe was shown last, in seconds since 1970; NaN: none was.",
-        lambda m: m.view.certificate.expires_s if m.view.certificate else math.nan,
+        "When the certificate expires that a probe was shown last, in seconds since 1970; of several, the "
+        "first that does; NaN: none was shown.",
+        lambda m: min(
+            (each.certificate.expires_s for each in m.view.checks if each.certificate), default=math.nan
+        ),
     ),
 )
 

@@ -61,7 +61,7 @@ def lines(observed: Observed) -> list[str]:
         (labels([("pool", each.name)]), observed.board.pool(observed.pool_ids[each.name]))
         for each in observed.config.pools
     ]
-    checked = [(label, member) for label, member in endpoints if member.view.check is not None]
+    checked = [(label, member) for label, member in endpoints if member.view.checks]
     workers = [
         (
             labels([("worker", str(each.index))]),
@@ -91,7 +91,7 @@ def lines(observed: Observed) -> list[str]:
 
 
 def is_over_tls(member: Member) -> bool:
-    return member.view.check is not None and member.view.check.tls is not None
+    return any(each.check.tls for each in member.view.checks)
 
 
 def members(observed: Observed) -> Iterator[tuple[EndpointKey, Member]]:
@@ -109,10 +109,11 @@ def members(observed: Observed) -> Iterator[tuple[EndpointKey, Member]]:
 
 
 def check_age_s(observed: Observed, view: EndpointView) -> float:
-    """Before the first run, since the endpoint came."""
-    if view.removed or view.admin is Admin.MAINT:
+    """Before the first run, since the endpoint came; of several checks, the oldest."""
+    if view.removed or view.admin is Admin.MAINT or not view.checks:
         return math.nan
-    return max(0.0, observed.now_s - (view.since_s if view.last_run_s is None else view.last_run_s))
+    runs_s = [view.since_s if each.last_run_s is None else each.last_run_s for each in view.checks]
+    return max(0.0, observed.now_s - min(runs_s))
 
 
 def pools(observed: Observed) -> Mapping[str, Mapping[str, int]]:
@@ -125,8 +126,8 @@ def pools(observed: Observed) -> Mapping[str, Mapping[str, int]]:
         states["configured"] += 1
         states["eligible"] += view.eligible
         states[view.health.value.lower()] += 1
-        if view.admin is not Admin.READY:
-            states[view.admin.value.lower()] += 1
+        if (wanted := view.agent if view.admin is Admin.READY else view.admin).value != "READY":
+            states[wanted.value.lower()] += 1
     return found
 
 

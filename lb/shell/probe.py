@@ -20,6 +20,7 @@ from typing import Any
 
 from lb.model.address import Address, SocketAddress
 from lb.model.check import (
+    AgentQuery,
     Certificate,
     Check,
     Datagram,
@@ -38,6 +39,7 @@ from lb.model.check import (
 )
 from lb.shell import tls
 from lb.shell.questions import (
+    agent,
     blocking,
     datagram,
     dialog,
@@ -58,6 +60,7 @@ FAREWELL_S = 0.1
 # Over a connection, and without one. Each raises OSError and Failed.
 ASK: dict[type[Question], Callable[[Connection, Any, SocketAddress], Awaitable[Passed]]] = {
     HttpRequest: http.ask,
+    AgentQuery: agent.ask,
     Dialog: dialog.ask,
     GrpcHealth: grpc.ask,
     RedisPing: redis.ask,
@@ -184,7 +187,8 @@ async def run_probe(check: Check, address: SocketAddress) -> ProbeResult:
             await _close(probe.connection)
     if passed is None:
         return ProbeResult(False, detail, duration_s, probe.certificate)
-    return ProbeResult(True, passed.detail, duration_s, probe.certificate, passed.role, passed.lag_s)
+    shown = (probe.certificate, passed.role, passed.lag_s, passed.agent)
+    return ProbeResult(True, passed.detail, duration_s, *shown)
 
 
 async def _connect(address: SocketAddress) -> Connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lb import __version__
 from lb.model.address import spans
 from lb.model.listener import Listener
-from lb.shell.observed import EndpointView, Json, Observed, WorkerView
+from lb.shell.observed import CheckView, EndpointView, Json, Observed, WorkerView
 
 
 def status(observed: Observed) -> Json:
@@ -76,6 +76,7 @@ def endpoint(observed: Observed, view: EndpointView) -> Json:
         "address": str(view.address),
         "health": view.health.value,
         "admin": view.admin.value,
+        "agent": view.agent.value,
         "eligible": view.eligible,
         "removed": view.removed,
         "drained": view.drained,
@@ -87,13 +88,12 @@ def endpoint(observed: Observed, view: EndpointView) -> Json:
         "bytes_in": counts.bytes_in,
         "bytes_out": counts.bytes_out,
         "connect_failures_total": sum(counts.connect_failures.values()),
-        "check": check(observed, view),
+        "checks_needed": "any" if view.any_suffices else "all",
+        "checks": [check(observed, each) for each in view.checks],
     }
 
 
-def check(observed: Observed, view: EndpointView) -> Json | None:
-    if view.check is None:
-        return None
+def check(observed: Observed, view: CheckView) -> Json:
     next_run_s = view.next_run_s
     return {
         "type": view.check.type,
@@ -101,6 +101,7 @@ def check(observed: Observed, view: EndpointView) -> Json | None:
         "timeout_s": view.check.timeout_s,
         "rise": view.check.rise,
         "fall": view.check.fall,
+        "health": view.health.value,
         "last": last_probe(observed, view),
         "certificate_expires": view.certificate.expires_s if view.certificate else None,
         "streak": view.streak,
@@ -108,7 +109,7 @@ def check(observed: Observed, view: EndpointView) -> Json | None:
     }
 
 
-def last_probe(observed: Observed, view: EndpointView) -> Json | None:
+def last_probe(observed: Observed, view: CheckView) -> Json | None:
     result, run_s = view.last_result, view.last_run_s
     if result is None or run_s is None:
         return None

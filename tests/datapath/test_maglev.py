@@ -172,7 +172,7 @@ def lines_of(weights: dict[str, int], ids: list[int], policy: Policy) -> Snapsho
     draft = Draft()
     for number, endpoint in zip(ids, endpoints, strict=True):
         key = EndpointKey("pool", endpoint.name)
-        state = EndpointState(number, key, owner, endpoint, None, endpoint.weight)
+        state = EndpointState(number, key, owner, endpoint, endpoint.weight)
         owner.endpoints[endpoint.name] = state
         draft.put_endpoint(state)
     draft.put_pool(owner, list(owner.endpoints.values()))

@@ -44,7 +44,7 @@ def test_commands_show_and_order_what_runs(folder: Path) -> None:
 
 
 def last_probe_s(lb: LbProcess) -> float:
-    last = lb.endpoint("b")["check"]["last"]
+    last = lb.endpoint("b")["checks"][0]["last"]
     return last["at"] if last else 0.0
 
 

@@ -11,7 +11,7 @@ from lb.model.address import Address
 from lb.model.cause import Reason
 from lb.model.check import Certificate, Check, ProbeResult, TlsRule
 from lb.model.config import Config
-from lb.model.endpoint import Admin, Endpoint, EndpointKey, Health
+from lb.model.endpoint import Admin, Agent, Endpoint, EndpointKey, Health
 from lb.model.listener import Listener
 from lb.model.pool import Policy, Pool
 from lb.shell.counts import EndpointCounts, Histogram, ListenerCounts, PoolCounts, WorkerCounts
@@ -29,12 +29,24 @@ RELOADED = LastReload(True, WALL_S - 50)
 
 
 @dataclass(frozen=True)
+class FakeCheck:
+    check: Check
+    health: Health
+    streak: int
+    last_result: ProbeResult | None
+    last_run_s: float | None
+    next_run_s: float | None
+    certificate: Certificate | None
+
+
+@dataclass(frozen=True)
 class FakeEndpoint:
     id: int
     key: EndpointKey
     address: Address
     health: Health = Health.UP
     admin: Admin = Admin.READY
+    agent: Agent = Agent.READY
     eligible: bool = True
     weight: int = 1
     weight_effective: int = 1
@@ -48,6 +60,14 @@ class FakeEndpoint:
     transitions: Mapping[tuple[str, str], int] = field(default_factory=lambda: {("UP", "PROBE"): 1})
     check: Check | None = CHECK
     certificate: Certificate | None = None
+    any_suffices: bool = False
+
+    @property
+    def checks(self) -> list[FakeCheck]:
+        if self.check is None:
+            return []
+        run = (self.streak, self.last_result, self.last_run_s, self.next_run_s)
+        return [FakeCheck(self.check, self.health, *run, self.certificate)]
 
 
 @dataclass(frozen=True)

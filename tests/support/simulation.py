@@ -29,7 +29,7 @@ from lb.core.commands import (
     WakeAt,
 )
 from lb.core.events import ConfigLoaded, Event, ProbeFinished, SessionsCounted, Tick
-from lb.model.check import Check, ProbeResult
+from lb.model.check import AgentWords, Check, ProbeResult
 from lb.model.config import Config
 from lb.model.endpoint import EndpointKey
 from lb.model.record import Record
@@ -39,13 +39,16 @@ EVENTS_MAX = 5_000_000  # in one run: more is a brain that wakes for nothing
 
 
 class Answer(NamedTuple):
-    """What a probe meets: its result, and how long it takes. `late`: our own loop was."""
+    """What a probe meets: its result, and how long it takes. `late`: our own loop was. `agent`: what an
+    agent says."""
 
     ok: bool
     after_s: float
     late: bool = False
+    agent: AgentWords | None = None
 
 
+Probed = tuple[EndpointKey, Check]
 Behaviour = Callable[[Random, Check], Answer]
 
 
@@ -89,8 +92,8 @@ class Simulation:
         self.sessions: dict[int, int] = {}  # open ones, by endpoint id
         self.closed: list[tuple[float, CloseSessions]] = []
         self._behaviours: dict[EndpointKey, Behaviour] = {}
-        self._running: dict[int, EndpointKey] = {}
-        self._probed: set[EndpointKey] = set()
+        self._running: dict[int, Probed] = {}
+        self._probed: set[Probed] = set()
         self._in_maint: set[EndpointKey] = set()
         self._wake_s: float | None = None
         self._order = count()
@@ -178,19 +181,21 @@ class Simulation:
 
     def _start_probe(self, command: StartProbe) -> None:
         key = command.key
-        assert key not in self._probed, f"{key} is probed twice at once; {self}"
+        probed = key, command.check
+        assert probed not in self._probed, f"{key} is probed twice at once; {self}"
         assert key not in self._in_maint, f"{key} is probed in MAINT; {self}"
-        self._running[command.probe] = key
-        self._probed.add(key)
+        self._running[command.probe] = probed
+        self._probed.add(probed)
         self.probe_starts.setdefault(key, []).append(self.now)
         answer = self._behaviours.get(key, serves)(self.random, command.check)
-        result = ProbeResult(answer.ok, "answered" if answer.ok else "no answer", answer.after_s)
+        detail = "answered" if answer.ok else "no answer"
+        result = ProbeResult(answer.ok, detail, answer.after_s, agent=answer.agent)
         finished = ProbeFinished(command.probe, key, result, answer.late)
         self.at(self.now + answer.after_s, lambda: self._finish_probe(finished))
 
     def _finish_probe(self, finished: ProbeFinished) -> None:
-        if self._running.pop(finished.probe, None) is not None:
-            self._probed.remove(finished.key)
+        if (probed := self._running.pop(finished.probe, None)) is not None:
+            self._probed.remove(probed)
             self.handle(finished)
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from lb.model.check import Role
+from lb.model.check import AgentWords, Role
 
 ANSWER_BYTES_MAX = 16 * 1024
 QUOTED_CHARS_MAX = 60
@@ -16,11 +16,12 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 @dataclass(frozen=True, slots=True)
 class Passed:
     """`role`: which the endpoint says it has; None: the protocol does not tell. `lag_s`: how far a replica is
-    behind; None: it does not tell, or it has lost its primary."""
+    behind; None: it does not tell, or it has lost its primary. `agent`: what it said; None: it is none."""
 
     detail: str
     role: Role | None = None
     lag_s: float | None = None
+    agent: AgentWords | None = None
 
 
 class Failed(Exception):

@@ -11,6 +11,9 @@ from tests.support.fake_lb import FakeLb, Lb
 NOW_S = 1_000_000.0
 
 
+PASSING = {"type": "tcp", "health": "UP", "last": {"ok": True, "detail": "200"}}
+
+
 def endpoint(name: str, **facts: Any) -> dict[str, Any]:
     return {
         "name": name,
@@ -27,17 +30,23 @@ def endpoint(name: str, **facts: Any) -> dict[str, Any]:
         "bytes_in": 1536,
         "bytes_out": 20 << 20,
         "connect_failures_total": 0,
-        "check": {"last": {"ok": True, "detail": "200"}},
+        "agent": "READY",
+        "checks": [PASSING],
         **facts,
     }
 
 
-def failing(detail: str) -> dict[str, Any]:
-    return {"last": {"ok": False, "detail": detail}}
+def failing(detail: str, health: str = "UP") -> dict[str, Any]:
+    return {"type": "http", "health": health, "last": {"ok": False, "detail": detail}}
 
 
 def answer(**facts: Any) -> dict[str, Any]:
-    down = {"health": "DOWN", "eligible": False, "since": NOW_S - 12, "check": failing("connect: refused")}
+    down = {
+        "health": "DOWN",
+        "eligible": False,
+        "since": NOW_S - 12,
+        "checks": [failing("connect: refused", "DOWN")],
+    }
     return {
         "version": "0.1.0",
         "pid": 4242,
@@ -144,17 +153,24 @@ def test_status_while_lb_starts_has_no_listeners_yet(lb: Lb, server: FakeLb) -> 
     ("facts", "words"),
     [
         ({}, "UP 1h"),
-        ({"health": "UNKNOWN", "check": {"last": None}}, "UNKNOWN 1h"),
-        ({"health": "DOWN", "check": failing("timed out")}, 'DOWN 1h "timed out"'),
-        ({"check": failing("503")}, 'UP 1h, last probe: "503"'),
-        ({"health": "DOWN", "check": {"last": {"ok": True, "detail": "200"}}}, 'DOWN 1h, last probe: "200"'),
+        ({"health": "UNKNOWN", "checks": [{"type": "tcp", "health": "UNKNOWN", "last": None}]}, "UNKNOWN 1h"),
+        ({"health": "DOWN", "checks": [failing("timed out", "DOWN")]}, 'DOWN 1h "timed out"'),
+        ({"checks": [failing("503")]}, 'UP 1h, last probe: "503"'),
+        ({"health": "DOWN", "checks": [PASSING]}, 'DOWN 1h, last probe: "200"'),
         ({"admin": "DRAIN"}, "DRAIN 1h"),
         ({"admin": "DRAIN", "health": "DOWN"}, "DRAIN 1h, health DOWN"),
         ({"admin": "MAINT", "health": "UNKNOWN"}, "MAINT 1h"),
         ({"admin": "MAINT", "health": "UP"}, "MAINT 1h"),
         ({"removed": True, "eligible": False}, "REMOVED 1h"),
-        ({"check": None}, "UP 1h, not checked"),
-        ({"check": None, "admin": "DRAIN"}, "DRAIN 1h"),
+        ({"checks": []}, "UP 1h, not checked"),
+        ({"checks": [], "admin": "DRAIN"}, "DRAIN 1h"),
+        ({"agent": "DRAIN"}, "DRAIN by its agent 1h"),
+        ({"agent": "MAINT", "health": "DOWN"}, "MAINT by its agent 1h, health DOWN"),
+        ({"checks": [PASSING, failing("503")]}, 'UP 1h, last probe: "http: 503"'),
+        (
+            {"health": "DOWN", "checks": [failing("503"), failing("refused", "DOWN")]},
+            'DOWN 1h "http: refused"',
+        ),
     ],
 )
 def test_state_of_an_endpoint_in_words(facts: dict[str, Any], words: str) -> None:

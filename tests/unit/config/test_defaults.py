@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lb.config import parse
-from lb.model.check import Check, HttpRequest
+from lb.model.check import Check, Checks, HttpRequest
 from lb.model.listener import Keepalive, TcpOptions, Timeouts
 from lb.model.networks import Networks
 from lb.model.pool import Pool
@@ -78,7 +78,16 @@ pools: {{web: {{endpoints: [10.0.0.1:80]}}}}
         ("rise: 5", ", check: {type: tcp}", Check(rise=5)),
         ("rise: 5, path: /up", ", check: {type: http}", Check(HttpRequest(path="/up"), rise=5)),
         ("rise: 5, path: /up", ", check: {type: tcp}", Check(rise=5)),
+        ("all: [{type: tcp, rise: 5}]", "", Checks((Check(rise=5),))),
+        ("all: [{type: tcp, rise: 5}]", ", check: {type: tcp}", Check()),
+        (
+            "rise: 5, path: /up",
+            ", check: {any: [{type: http, fall: 1}, {type: tcp}]}",
+            Checks((Check(HttpRequest(path="/up"), rise=5, fall=1), Check(rise=5)), any_suffices=True),
+        ),
     ],
 )
-def test_check_is_completed_by_one_that_concerns_it(defaults: str, own: str, check: Check | None) -> None:
+def test_check_is_completed_by_one_that_concerns_it(
+    defaults: str, own: str, check: Check | Checks | None
+) -> None:
     assert pools(f"check: {{{defaults}}}", own)[0].check == check

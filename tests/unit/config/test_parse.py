@@ -12,7 +12,9 @@ import pytest
 from lb.config import ConfigError, Loaded, parse
 from lb.model.address import Address, SocketAddress, UnixAddress
 from lb.model.check import (
+    AgentQuery,
     Check,
+    Checks,
     Datagram,
     Dialog,
     DnsQuery,
@@ -88,6 +90,8 @@ def test_example_with_every_key_holds_the_defaults() -> None:
     cache = Pool("cache", (redis,), check=Check(Dialog(steps)))
     names, syslog = at("10.0.0.4", 53), at("10.0.0.5", 514)
     arguments = ("-H", "{host}", "-p", "{port}", "-b", "dc=example")
+    both = Checks((Check(HttpRequest()), Check(port=8443)))
+    either = Checks((Check(), Check(port=990)), any_suffices=True)
     check_ldap = Program("/usr/lib/nagios/plugins/check_ldap", arguments)
     listeners = (
         Listener("web", binds, "web", accept_proxy=Networks.parse(["10.0.0.0/8"])),
@@ -99,6 +103,9 @@ def test_example_with_every_key_holds_the_defaults() -> None:
         Listener("orders", (Address("0.0.0.0", 5432),), "orders"),
         Listener("mail", (Address("0.0.0.0", 25),), "mail"),
         Listener("ldap", (Address("0.0.0.0", 389),), "ldap"),
+        Listener("shop", (Address("0.0.0.0", 81),), "shop"),
+        Listener("files", (Address("0.0.0.0", 21),), "files"),
+        Listener("jobs", (Address("0.0.0.0", 7000),), "jobs"),
     )
     pools = (
         web,
@@ -110,6 +117,9 @@ def test_example_with_every_key_holds_the_defaults() -> None:
         Pool("orders", (at("10.0.0.8", 5432),), check=Check(PostgresLogin("lb"))),
         Pool("mail", (at("10.0.0.9", 25),), check=Check(SmtpGreeting())),
         Pool("ldap", (at("10.0.0.10", 389),), check=Check(check_ldap)),
+        Pool("shop", (at("10.0.0.11", 80),), check=both),
+        Pool("files", (at("10.0.0.12", 21),), check=either),
+        Pool("jobs", (at("10.0.0.13", 7000),), check=Check(AgentQuery(), port=7001)),
     )
     assert loaded.config == Config(listeners, pools)
     assert loaded.warnings == ()

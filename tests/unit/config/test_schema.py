@@ -26,7 +26,8 @@ def keys_of(section: type[Section], path: tuple[str, ...] = ()) -> Iterator[tupl
         kind, inside = unwrapped(field.annotation), (*path, name)
         while hasattr(kind, "__args__"):
             kind, inside = unwrapped(kind.__args__[-1]), (*inside, "*")
-        if isinstance(kind, type) and issubclass(kind, Section) and name != "defaults":
+        is_section = isinstance(kind, type) and issubclass(kind, Section) and not issubclass(section, kind)
+        if is_section and name != "defaults":
             yield from keys_of(kind, inside)
 
 

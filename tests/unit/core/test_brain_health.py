@@ -30,7 +30,7 @@ def started(loaded: Config) -> tuple[Playbook, int]:
     """A pool of one endpoint whose first probe has just been started."""
     play, probe = playbook(), Slot()
     assert play >> ConfigLoaded(loaded) << PublishSnapshot
-    first_run_s = play.brain.endpoints()[0].next_run_s
+    first_run_s = play.brain.endpoints()[0].checks[0].next_run_s
     assert first_run_s is not None
     check = loaded.pools[0].check
     assert check is not None
@@ -75,7 +75,7 @@ def test_certificate_that_expires_is_told_of_once_before_and_once_after() -> Non
         probe = following()
     before, after = "certificate_expires", "certificate_expired"
     assert told == [(before, 13), (after, None), (before, 1)]
-    assert play.brain.endpoints()[0].certificate == shown[-1]
+    assert play.brain.endpoints()[0].checks[0].certificate == shown[-1]
 
 
 # ---- Before the first probe -------------------------------------------------------------------------
@@ -112,7 +112,9 @@ def test_start_of_many_endpoints_spreads_their_first_probes_over_the_interval() 
     names = " ".join(f"e{number}" for number in range(200))
     brain = Brain(8)
     brain.handle(ConfigLoaded(config(pool("web", names, check=STEADY))), 50.0)
-    starts = [each.next_run_s for each in brain.endpoints() if each.next_run_s is not None]
+    starts = [
+        one.next_run_s for each in brain.endpoints() for one in each.checks if one.next_run_s is not None
+    ]
     assert len(starts) == 200
     assert 50.0 <= min(starts) < 50.1
     assert 50.9 < max(starts) <= 51.0
@@ -168,13 +170,13 @@ def test_probe_that_failed_late_is_void_and_repeated_at_once() -> None:
         assert play >> ProbeFinished(probe, A, FAILED, late=True) << probe_of("a", following)
         probe = following()
     assert health(play) is Health.UP
-    assert play.brain.endpoints()[0].streak == 0
+    assert play.brain.endpoints()[0].checks[0].streak == 0
 
 
 def test_probe_that_passed_late_counts() -> None:
     play, probe = started(config(pool("web", "a", check=STEADY)))
     assert play >> ProbeFinished(probe, A, PASSED, late=True)
-    assert play.brain.endpoints()[0].streak == 1
+    assert play.brain.endpoints()[0].checks[0].streak == 1
 
 
 @pytest.mark.parametrize("number", [0, 999])
@@ -182,7 +184,7 @@ def test_probe_result_with_another_number_is_dropped(number: int) -> None:
     play, probe = started(config(pool("web", "a", check=STEADY)))
     assert number != probe
     assert play >> ProbeFinished(number, A, FAILED) >> ProbeFinished(probe, key("web/nobody"), FAILED)
-    assert play.brain.endpoints()[0].last_result is None
+    assert play.brain.endpoints()[0].checks[0].last_result is None
 
 
 def test_probe_goes_where_the_check_says() -> None:
@@ -240,7 +242,7 @@ def test_maint_cancels_the_probe_and_keeps_health_as_it_was() -> None:
     assert health(play) is Health.UP
     assert play.eligible("web") == ""
     assert play >> ProbeFinished(probe, A, FAILED)
-    assert play.brain.endpoints()[0].next_run_s is None
+    assert play.brain.endpoints()[0].checks[0].next_run_s is None
 
 
 def test_maint_that_ends_forgets_health_and_probes_at_once() -> None:
@@ -279,7 +281,7 @@ def test_drain_goes_on_probing() -> None:
     assert play >> OperatorOrdered(A, Admin.DRAIN) << PublishSnapshot
     assert play >> ProbeFinished(probe, A, FAILED)
     assert health(play) is Health.DOWN
-    assert play.brain.endpoints()[0].next_run_s == play.now + 2.0
+    assert play.brain.endpoints()[0].checks[0].next_run_s == play.now + 2.0
 
 
 # ---- on_down ----------------------------------------------------------------------------------------

@@ -129,9 +129,11 @@ class BrainMachine(RuleBasedStateMachine):
     @rule(probe=st.integers(0, 5), result=results)
     def finish_probe_that_is_over(self, probe: int, result: ProbeResult) -> None:
         if probe not in self.running:
-            before = [(each.health, each.streak) for each in self.brain.endpoints()]
+            before = [(each.health, [one.streak for one in each.checks]) for each in self.brain.endpoints()]
             self.handle(ProbeFinished(probe, EndpointKey("web", "a"), result))
-            assert [(each.health, each.streak) for each in self.brain.endpoints()] == before
+            assert [
+                (each.health, [one.streak for one in each.checks]) for each in self.brain.endpoints()
+            ] == before
 
     @rule(number=st.integers(0, 6))
     def fail_connections(self, number: int) -> None:
@@ -260,13 +262,13 @@ class BrainMachine(RuleBasedStateMachine):
 
     @invariant()
     def probes_run_once_for_those_who_want_them(self) -> None:
-        running = [(each.key, each.address) for each in self.running.values()]
-        assert len({key for key, _ in running}) == len(running)
+        running = [(each.key, each.check) for each in self.running.values()]
+        assert len(set(running)) == len(running)
         for each in self.brain.endpoints():
-            wanted = each.check is not None and each.admin is not Admin.MAINT and not each.removed
-            runs = not each.removed and each.key in {key for key, _ in running}
-            planned = each.next_run_s is not None
-            assert runs + planned == wanted, each
+            wanted = each.admin is not Admin.MAINT and not each.removed
+            for one in each.checks:
+                runs = not each.removed and (each.key, one.check) in running
+                assert runs + (one.next_run_s is not None) == wanted, each
 
     @invariant()
     def eligible_are_those_it_should_be(self) -> None:

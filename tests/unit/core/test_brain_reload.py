@@ -87,11 +87,13 @@ def test_reload_counts_what_came_and_what_went() -> None:
 )
 def test_reload_that_leaves_check_and_address_keeps_health_and_its_probes(changed: dict[str, object]) -> None:
     play = one_down()
-    runs = {each.id: (each.next_run_s, each.streak) for each in play.brain.endpoints()}
+    runs = {each.id: [(one.next_run_s, one.streak) for one in each.checks] for each in play.brain.endpoints()}
     play >> ConfigLoaded(config(pool("web", "a b c", check=SURE, **changed)))
     assert play.skip()
     assert play.eligible("web") == "a c"
-    assert {each.id: (each.next_run_s, each.streak) for each in play.brain.endpoints()} == runs
+    assert {
+        each.id: [(one.next_run_s, one.streak) for one in each.checks] for each in play.brain.endpoints()
+    } == runs
 
 
 def test_reload_with_new_weights_keeps_health() -> None:

@@ -20,7 +20,7 @@ def owner(policy: Policy = Policy.ROUND_ROBIN) -> PoolState:
 def member(number: int, weight: int = 1) -> EndpointState:
     name = f"e{number}"
     made = endpoint(name, weight=99, sessions_max=40)
-    return EndpointState(number, EndpointKey("web", name), owner(), made, None, weight)
+    return EndpointState(number, EndpointKey("web", name), owner(), made, weight)
 
 
 def test_draft_of_an_endpoint_bears_the_weight_that_holds_now() -> None:
@@ -67,7 +67,7 @@ def hashed(policy: Policy, weights: dict[str, int], **rule: Any) -> PoolLine:
     made = PoolState(2, pool("web", " ".join(weights), policy=policy, hash=HashRule(**rule)))
     for number, (name, weight) in enumerate(weights.items()):
         key = EndpointKey("web", name)
-        made.endpoints[name] = EndpointState(number, key, made, endpoint(name), None, weight)
+        made.endpoints[name] = EndpointState(number, key, made, endpoint(name), weight)
     draft = Draft()
     draft.put_pool(made, [next(iter(made.endpoints.values()))])
     snapshot = draft.seal(1)

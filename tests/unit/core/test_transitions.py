@@ -18,8 +18,10 @@ READY, DRAIN, MAINT = Admin.READY, Admin.DRAIN, Admin.MAINT
 def make(
     health: Health = UP, admin: Admin = READY, weight: int = 1, check: Check | None = None, name: str = "a"
 ) -> EndpointState:
-    owner = PoolState(0, pool("web", "a"))
-    return EndpointState(0, EndpointKey("web", name), owner, endpoint(name), check, weight, health, admin)
+    owner = PoolState(0, pool("web", "a", check=check))
+    state = EndpointState(0, EndpointKey("web", name), owner, endpoint(name), weight, health, admin)
+    state.checked_by = owner.pool.checks
+    return state
 
 
 moves = [

@@ -77,6 +77,7 @@ def test_status_of_an_endpoint_says_how_it_is_since_when_and_why() -> None:
         "address": "10.0.0.2:80",
         "health": "DOWN",
         "admin": "READY",
+        "agent": "READY",
         "eligible": False,
         "removed": False,
         "drained": False,
@@ -88,26 +89,30 @@ def test_status_of_an_endpoint_says_how_it_is_since_when_and_why() -> None:
         "bytes_in": 200,
         "bytes_out": 2000,
         "connect_failures_total": 2,
-        "check": {
-            "type": "tcp",
-            "interval_s": 1.0,
-            "timeout_s": 0.8,
-            "rise": 2,
-            "fall": 3,
-            "last": {"at": WALL_S - 0.5, "ok": False, "detail": "connect: refused", "duration_ms": 1.0},
-            "certificate_expires": None,
-            "streak": -4,
-            "next_run_in_s": 0.25,
-        },
+        "checks_needed": "all",
+        "checks": [
+            {
+                "type": "tcp",
+                "interval_s": 1.0,
+                "timeout_s": 0.8,
+                "rise": 2,
+                "fall": 3,
+                "health": "DOWN",
+                "last": {"at": WALL_S - 0.5, "ok": False, "detail": "connect: refused", "duration_ms": 1.0},
+                "certificate_expires": None,
+                "streak": -4,
+                "next_run_in_s": 0.25,
+            }
+        ],
     }
-    assert found["c"]["check"]["last"] is None
-    assert found["c"]["check"]["next_run_in_s"] is None
+    assert found["c"]["checks"][0]["last"] is None
+    assert found["c"]["checks"][0]["next_run_in_s"] is None
 
 
 def test_status_of_an_endpoint_without_a_check_says_so() -> None:
     (plain,) = [pool for pool in status(observed())["pools"] if pool["name"] == "plain"]
     assert (plain["policy"], plain["queued"]) == ("least_connections", 1)
-    assert plain["endpoints"][0]["check"] is None
+    assert plain["endpoints"][0]["checks"] == []
 
 
 def test_status_lists_what_was_removed_last() -> None:
