@@ -99,10 +99,16 @@ def state(endpoint: Json, now_s: float) -> str:
     which, last = telling(health, checks)
     if last is None or (last["ok"] and health == "UP"):
         return f"{health} {since}"
-    said = f'"{which}{last["detail"]}"'
+    said = f'"{which}{last["detail"]}"' + held(checks)
     if health == "DOWN" and not last["ok"]:
         return f"DOWN {since} {said}"
     return f"{health} {since}, last probe: {said}"  # on its way to another verdict
+
+
+def held(checks: list[Json]) -> str:
+    """An endpoint that flaps is kept away for a while, however well it is."""
+    seconds = max(check["held_down_for_s"] for check in checks)
+    return f", held for {duration(seconds)} more" if seconds else ""
 
 
 def telling(health: str, checks: list[Json]) -> tuple[str, Json | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lb.config.check_section import TLS_TYPES, CheckSection, PoolCheckSection
+from lb.config.check_section import TLS_TYPES, CheckSection, DampingSection, PoolCheckSection
 from lb.config.dialog_section import StepSection
 from lb.config.listener_section import ListenerSection
 from lb.config.networks import Member, gathered
@@ -16,6 +16,7 @@ from lb.model.check import (
     AgentQuery,
     Check,
     Checks,
+    Damping,
     Datagram,
     Dialog,
     DnsQuery,
@@ -171,8 +172,13 @@ def check(section: CheckSection, of_pool: ProxyVersion | None) -> Check:
         port=section.port,
         address=section.address,
         initial_up=section.initial == "up",
+        damping=damping(section.damping),
         send_proxy=of_pool if inherits else proxy_version(section.send_proxy),
     )
+
+
+def damping(section: DampingSection | None) -> Damping | None:
+    return Damping(section.window, section.hold_down_max) if section else None
 
 
 def question(section: CheckSection) -> Question | None:

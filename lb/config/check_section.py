@@ -11,12 +11,13 @@ from lb.config.addresses import Host
 from lb.config.dialog_section import StepSection
 from lb.config.leaf import TOKEN_PATTERN, Bytes, Either, Flag, Hex, Pattern, Secret, Text, Trust, Word
 from lb.config.numbers import Count, Duration, Percent, StatusRange
-from lb.config.section import SOME, Section, defaults, keys
+from lb.config.section import SOME, Section, defaults
 from lb.model.address import PORT_MAX
-from lb.model.check import Check, Datagram, DnsQuery, GrpcHealth, HttpRequest, SmtpGreeting
+from lb.model.check import Check, Damping, Datagram, DnsQuery, GrpcHealth, HttpRequest, SmtpGreeting
 from lb.model.proxy import ProxyVersion
 
 CHECK = defaults(Check)
+DAMPING = defaults(Damping)
 HTTP_REQUEST = defaults(HttpRequest)
 DATAGRAM = defaults(Datagram)
 DNS_QUERY = defaults(DnsQuery)
@@ -89,10 +90,15 @@ def own_keys_only(section: dict[str, Any]) -> None:
     ]
 
 
+class DampingSection(Section):
+    window: Annotated[float, Duration("1s", "1d")] = DAMPING.window_s
+    """How long it counts that the endpoint went DOWN."""
+    hold_down_max: Annotated[float, Duration("0s", "1d")] = DAMPING.hold_down_max_s
+    """The longest that it is held DOWN."""
+
+
 class CheckSection(Section):
     model_config = ConfigDict(json_schema_extra=own_keys_only)
-    later = keys("damping")
-
     type: Annotated[str, Word(TYPES)]
     """tcp: it connects, no more. tls: it completes a handshake, too. http, https: it answers a request as it
     should. grpc: its health service says SERVING. send_expect: it answers what is sent, step by step. udp:
@@ -118,6 +124,9 @@ class CheckSection(Section):
     """Probe this port; empty: the endpoint's."""
     address: Annotated[str | None, Either(None, Host())] = CHECK.address
     """Probe this address; empty: the endpoint's."""
+    damping: Annotated[DampingSection | None, shorthand.OFF] = DampingSection()
+    """An endpoint that goes DOWN again and again is held DOWN, from the second time on: 2s, 4s, 8s and so on;
+    `damping: off`: it is not."""
     initial: Annotated[str, Word(("up", "unknown"))] = "up" if CHECK.initial_up else "unknown"
     """What an endpoint is before its first verdict when lb starts. One added later is unknown."""
     send_proxy: Annotated[str | None, Either(None, Word((*PROXY_VERSIONS, "off")))] = None

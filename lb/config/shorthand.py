@@ -34,7 +34,7 @@ def is_scalar(value: object) -> bool:
     return value is not None and not isinstance(value, (dict, list))
 
 
-def keepalive(value: object) -> object:
+def or_off(value: object) -> object:
     """`off` is held as None; an empty key holds the defaults, like any other section."""
     if value is None:
         return {}
@@ -59,5 +59,5 @@ COUNT = Shorthand(
 )
 ADDRESS = Shorthand(lambda value: {"address": value} if is_scalar(value) else value, {"type": "string"})
 ONE = Shorthand(lambda value: [value] if is_scalar(value) else value, {"type": ["string", "integer"]})
-KEEPALIVE = Shorthand(keepalive, {"enum": ["off"]})
+OFF = Shorthand(or_off, {"enum": ["off"]})
 ON_DOWN = Shorthand(on_down, {"enum": ["keep", "close"]})

@@ -36,7 +36,7 @@ class KeepaliveSection(Section):
 class TcpSection(Section):
     backlog: Annotated[int, Count(1, PORT_MAX, "connections")] = TCP_OPTIONS.backlog
     """Connections that may wait for a worker; the kernel caps it at net.core.somaxconn."""
-    keepalive: Annotated[KeepaliveSection | None, shorthand.KEEPALIVE] = KeepaliveSection()
+    keepalive: Annotated[KeepaliveSection | None, shorthand.OFF] = KeepaliveSection()
     """On both sides of a session; off: none."""
     user_timeout: Annotated[float, Duration("0s", LONGEST)] = TCP_OPTIONS.user_timeout_s
     """On both sides: a peer that acknowledges nothing of what was sent for so long has vanished; 0s: off. One

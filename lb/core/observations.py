@@ -13,6 +13,7 @@ from lb.core.axes import set_agent, set_agent_percent, set_health
 from lb.core.events import ConnectFailed, ProbeFinished
 from lb.core.memory import Memory
 from lb.core.state import CheckState, EndpointState
+from lb.health.damping import hold_down_s
 from lb.health.plan import next_run
 from lb.health.streak import extended, verdict
 from lb.model.cause import Cause
@@ -40,11 +41,21 @@ def probe_finished(memory: Memory, event: ProbeFinished, now: float) -> None:
         heed(memory, endpoint, each, event.result, now)
     else:
         each.streak = extended(each.streak, event.result.ok)
-        each.health = verdict(each.health, each.streak, each.check)
+        judge(each, verdict(each.health, each.streak, each.check), now)
     if (health := combined(endpoint.checks, endpoint.checked_by.any_suffices)) is not None:
-        set_health(memory, endpoint, health, Cause.PROBE, evidence(endpoint, each), now)
+        set_health(memory, endpoint, health, Cause.PROBE, evidence(endpoint, each, now), now)
     at_s = next_run(each.check, each.health, each.streak, each.probe_started_s, now=now, seeded=memory.random)
     probes.plan(memory, endpoint, each, at_s)
+
+
+def judge(each: CheckState, proven: Health, now: float) -> None:
+    """The verdict of one check, unless it is held DOWN."""
+    if each.health is Health.DOWN and now < each.held_until_s:
+        return
+    if proven is Health.DOWN and each.health is not Health.DOWN and each.check.damping is not None:
+        each.held_until_s = now + hold_down_s(each.check.damping, each.downs_s, now)
+        each.downs_s.append(now)
+    each.health = proven
 
 
 def heed(memory: Memory, endpoint: EndpointState, each: CheckState, result: ProbeResult, now: float) -> None:
@@ -56,7 +67,7 @@ def heed(memory: Memory, endpoint: EndpointState, each: CheckState, result: Prob
     if words.up is not None:
         each.agent_said_down = not words.up
     each.streak = extended(each.streak, not each.agent_said_down)
-    each.health = Health.DOWN if each.agent_said_down else Health.UP
+    judge(each, Health.DOWN if each.agent_said_down else Health.UP, now)
     evidence = f"its agent: {result.detail}"
     if words.wish is not None:
         set_agent(memory, endpoint, words.wish, Cause.AGENT, evidence, now)
@@ -96,12 +107,14 @@ def note_certificate(
         memory.emit("certificate_expires", facts | {"days_left": int(shown.left_s / DAY_S)}, "warning")
 
 
-def evidence(endpoint: EndpointState, each: CheckState) -> str:
+def evidence(endpoint: EndpointState, each: CheckState, now: float) -> str:
     """Which check it was stands before, where there are several."""
     which = f"{each.check.type}: " if len(endpoint.checks) > 1 else ""
     detail = each.last_result.detail if each.last_result else ""
     word = "passed" if each.streak > 0 else "failed"
-    return f"{which}{abs(each.streak)} in a row {word}: {detail}"
+    held_s = each.held_until_s - now
+    held = f"; held DOWN for {held_s:.0f} s, it flaps" if each.health is Health.DOWN and held_s > 0 else ""
+    return f"{which}{abs(each.streak)} in a row {word}: {detail}{held}"
 
 
 def connect_failed(memory: Memory, event: ConnectFailed, now: float) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
+from lb.health.damping import DOWNS_MAX
 from lb.model.check import NO_CHECKS, Certificate, Check, Checks, ProbeResult
 from lb.model.endpoint import WEIGHT_MAX, Admin, Agent, Endpoint, EndpointKey, Health
 from lb.model.listener import Listener
@@ -46,6 +47,8 @@ class CheckState:
     last_result: ProbeResult | None = None
     last_run_s: float | None = None
     agent_said_down: bool = False  # and nothing else since
+    downs_s: deque[float] = field(default_factory=lambda: deque(maxlen=DOWNS_MAX))  # when it went DOWN
+    held_until_s: float = float("-inf")  # DOWN at least until then
     certificate: Certificate | None = None  # the last that a probe was shown
     certificate_warned: tuple[float, bool] | None = None  # of the one that expires then, and whether it has
 

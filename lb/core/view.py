@@ -17,7 +17,8 @@ from lb.model.endpoint import Admin, Agent, EndpointKey, Health
 class CheckView:
     """One check of an endpoint. `health` is its own verdict. `streak`: +n passes or -n failures in a row.
     `last_run_s`: when the last probe that counted ended; `next_run_s`: when the next is planned, None while
-    one runs. `certificate`: the last that it was shown."""
+    one runs. `certificate`: the last that it was shown. `held_until_s`: DOWN at least until then; it may be
+    past."""
 
     check: Check
     health: Health
@@ -26,6 +27,7 @@ class CheckView:
     last_run_s: float | None
     next_run_s: float | None
     certificate: Certificate | None
+    held_until_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +88,5 @@ def check_view(state: CheckState, next_run_s: float | None) -> CheckView:
         last_run_s=state.last_run_s,
         next_run_s=next_run_s,
         certificate=state.certificate,
+        held_until_s=state.held_until_s,
     )

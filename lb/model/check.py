@@ -173,6 +173,15 @@ class TlsRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Damping:
+    """An endpoint that goes DOWN again and again is held DOWN: from the second time within `window_s` on, for
+    a time that doubles, up to `hold_down_max_s`."""
+
+    window_s: float = 600.0
+    hold_down_max_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """Runs start to start, never overlapping.
 
@@ -180,7 +189,8 @@ class Check:
     `interval_changing_s` holds while a streak runs, `interval_down_s` while the endpoint is DOWN. Jitter only
     shortens: an interval is drawn between (1 - jitter_percent/100) and 1 of its length.
     `initial_up` holds at process start only. `port` and `address` replace the endpoint's own when not None.
-    `send_proxy`: a probe opens with such a header, one that names no client (LOCAL, UNKNOWN).
+    `send_proxy`: a probe opens with such a header, one that names no client (LOCAL, UNKNOWN). `damping` None:
+    it may flap as it likes.
     """
 
     question: Question | None = None
@@ -196,6 +206,7 @@ class Check:
     address: str | None = None
     initial_up: bool = True
     send_proxy: ProxyVersion | None = None
+    damping: Damping | None = Damping()
 
     @property
     def type(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lb import __version__
 from lb.model.address import spans
+from lb.model.endpoint import Health
 from lb.model.listener import Listener
 from lb.shell.observed import CheckView, EndpointView, Json, Observed, WorkerView
 
@@ -94,7 +95,7 @@ def endpoint(observed: Observed, view: EndpointView) -> Json:
 
 
 def check(observed: Observed, view: CheckView) -> Json:
-    next_run_s = view.next_run_s
+    next_run_s, is_down = view.next_run_s, view.health is Health.DOWN
     return {
         "type": view.check.type,
         "interval_s": view.check.interval_s,
@@ -106,6 +107,7 @@ def check(observed: Observed, view: CheckView) -> Json:
         "certificate_expires": view.certificate.expires_s if view.certificate else None,
         "streak": view.streak,
         "next_run_in_s": None if next_run_s is None else max(0.0, round(next_run_s - observed.now_s, 3)),
+        "held_down_for_s": max(0.0, round(view.held_until_s - observed.now_s, 3)) if is_down else 0.0,
     }
 
 

@@ -84,7 +84,7 @@ def test_endpoint_that_fails_every_other_probe_never_flaps() -> None:
 
 
 def test_endpoint_that_fails_half_of_its_probes_changes_only_by_whole_streaks() -> None:
-    world = Simulation(config(pool("web", "a b", check=Check())), seed=5)
+    world = Simulation(config(pool("web", "a b", check=Check(damping=None))), seed=5)
     world.behave(A, flaky(50))
     world.run(until=3600.0)
     downs = world.changes(A, "health", "DOWN")

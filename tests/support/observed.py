@@ -37,6 +37,7 @@ class FakeCheck:
     last_run_s: float | None
     next_run_s: float | None
     certificate: Certificate | None
+    held_until_s: float
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class FakeEndpoint:
     transitions: Mapping[tuple[str, str], int] = field(default_factory=lambda: {("UP", "PROBE"): 1})
     check: Check | None = CHECK
     certificate: Certificate | None = None
+    held_until_s: float = float("-inf")
     any_suffices: bool = False
 
     @property
@@ -67,7 +69,7 @@ class FakeEndpoint:
         if self.check is None:
             return []
         run = (self.streak, self.last_result, self.last_run_s, self.next_run_s)
-        return [FakeCheck(self.check, self.health, *run, self.certificate)]
+        return [FakeCheck(self.check, self.health, *run, self.certificate, self.held_until_s)]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from tests.support.fake_lb import FakeLb, Lb
 NOW_S = 1_000_000.0
 
 
-PASSING = {"type": "tcp", "health": "UP", "last": {"ok": True, "detail": "200"}}
+PASSING = {"type": "tcp", "health": "UP", "held_down_for_s": 0.0, "last": {"ok": True, "detail": "200"}}
 
 
 def endpoint(name: str, **facts: Any) -> dict[str, Any]:
@@ -36,8 +36,13 @@ def endpoint(name: str, **facts: Any) -> dict[str, Any]:
     }
 
 
-def failing(detail: str, health: str = "UP") -> dict[str, Any]:
-    return {"type": "http", "health": health, "last": {"ok": False, "detail": detail}}
+def failing(detail: str, health: str = "UP", held_s: float = 0.0) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "health": health,
+        "held_down_for_s": held_s,
+        "last": {"ok": False, "detail": detail},
+    }
 
 
 def answer(**facts: Any) -> dict[str, Any]:
@@ -166,6 +171,10 @@ def test_status_while_lb_starts_has_no_listeners_yet(lb: Lb, server: FakeLb) -> 
         ({"checks": [], "admin": "DRAIN"}, "DRAIN 1h"),
         ({"agent": "DRAIN"}, "DRAIN by its agent 1h"),
         ({"agent": "MAINT", "health": "DOWN"}, "MAINT by its agent 1h, health DOWN"),
+        (
+            {"health": "DOWN", "checks": [failing("refused", "DOWN", 9.0)]},
+            'DOWN 1h "refused", held for 9s more',
+        ),
         ({"checks": [PASSING, failing("503")]}, 'UP 1h, last probe: "http: 503"'),
         (
             {"health": "DOWN", "checks": [failing("503"), failing("refused", "DOWN")]},

@@ -102,6 +102,7 @@ def test_status_of_an_endpoint_says_how_it_is_since_when_and_why() -> None:
                 "certificate_expires": None,
                 "streak": -4,
                 "next_run_in_s": 0.25,
+                "held_down_for_s": 0.0,
             }
         ],
     }
