@@ -2,9 +2,9 @@
 """The scoreboard: one block of shared memory with what every worker counts. This file is its layout.
 
 One writer per cell: a worker writes only its own column, so there are no locks and plain stores do; readers
-sum over the columns. The exceptions are shared and atomic: a pool's cursor and its queue's tickets, and the
-token buckets of listeners and sources (a time each, moved by compare and swap). A worker that dies in the
-middle of one leaves nothing to take back.
+sum over the columns. The exceptions are shared and atomic: a pool's cursor and its queue's tickets, the token
+buckets of listeners and sources (a time each, moved by compare and swap), and how often an endpoint failed in
+a row. A worker that dies in the middle of one leaves nothing to take back.
 
 Pages are touched as needed: the block is as large as its bounds allow and costs what is used of it.
 """
@@ -20,13 +20,16 @@ cdef enum:
     BUCKETS = 16                # of a histogram; the last is everything above
 
 # Why a connection to an endpoint failed. LOCAL is ours (no port, no descriptor, no memory): the endpoint is
-# never charged with it.
+# never charged with it. EARLY_RESET and SILENT are of connections that stood: reset before its first byte, and
+# no first byte within the pool's first_byte_timeout.
 cdef enum:
     FAILED_REFUSED
     FAILED_TIMEOUT
     FAILED_UNREACHABLE
     FAILED_RESET
     FAILED_LOCAL
+    FAILED_EARLY_RESET
+    FAILED_SILENT
     FAILURES
 
 # What a dry run would have refused, by the reason it would have given.
@@ -131,6 +134,7 @@ cdef struct board_t:
     uint64_t* cursors           # [pool * 8]: a cache line each; the next word is the queue's last ticket
     uint64_t* rates             # [listener * 8]: when its token bucket is full again
     source_rate_t* source_rates  # [SOURCES_MAX]
+    uint32_t* failed_in_row     # [endpoint]: since its last first byte, over all workers
     uint32_t* endpoint_open     # [worker * ENDPOINTS_MAX + endpoint]
     uint32_t* listener_open     # [worker * LISTENERS_MAX + listener]
     endpoint_cell_t* endpoints  # [worker * ENDPOINTS_MAX + endpoint]

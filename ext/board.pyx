@@ -27,7 +27,7 @@ slow_bounds_us = SLOW_US
 
 FAST_BOUNDS_S = tuple([FAST_US[i] / 1e6 for i in range(BOUNDS)])
 SLOW_BOUNDS_S = tuple([SLOW_US[i] / 1e6 for i in range(BOUNDS)])
-FAILURE_NAMES = ("refused", "timeout", "unreachable", "reset", "local")
+FAILURE_NAMES = ("refused", "timeout", "unreachable", "reset", "local", "early_reset", "silent")
 WOULD_REFUSE_NAMES = ("refused_acl", "refused_rate", "refused_limit")
 REASON_NAMES = (
     "done", "client_reset", "endpoint_reset", "client_vanished", "endpoint_vanished", "connect_failed",
@@ -59,6 +59,8 @@ cdef uint64_t lay_out(board_t* board, char* base, uint32_t workers) noexcept nog
     at = paged(at + LISTENERS_MAX * 64)
     board.source_rates = <source_rate_t*>(base + at)
     at = paged(at + SOURCES_MAX * sizeof(source_rate_t))
+    board.failed_in_row = <uint32_t*>(base + at)
+    at = paged(at + ENDPOINTS_MAX * sizeof(uint32_t))
     board.listener_open = <uint32_t*>(base + at)
     at = paged(at + <uint64_t>workers * LISTENERS_MAX * sizeof(uint32_t))
     board.endpoint_open = <uint32_t*>(base + at)
@@ -251,6 +253,7 @@ cdef class BoardMap:
         """All counts of an id to 0, before another endpoint gets it. No worker uses it any more."""
         cdef uint32_t worker
         check(number, ENDPOINTS_MAX)
+        self.board.failed_in_row[number] = 0
         for worker in range(self.board.count):
             self.board.endpoint_open[<size_t>worker * ENDPOINTS_MAX + number] = 0
             memset(&self.board.endpoints[<size_t>worker * ENDPOINTS_MAX + number], 0, sizeof(endpoint_cell_t))

@@ -15,7 +15,7 @@ from libc.stdint cimport uint8_t
 
 from lb._ext.board cimport *
 from lb._ext.cost cimport connect_failed, connect_took, weighs_costs
-from lb._ext.ending cimport close_side, cut, give_opening, refuse, release, sooner
+from lb._ext.ending cimport close_side, cut, give_opening, note_failure, refuse, release, sooner
 from lb._ext.introduction cimport introduce
 from lb._ext.linux cimport *
 from lb._ext.options cimport (
@@ -234,21 +234,10 @@ cdef int failure_of(int error) noexcept nogil:
 
 
 cdef void attempt_failed(engine_t* e, session_t* s, int failure) noexcept nogil:
-    cdef uint32_t endpoint = s.endpoint
-    cdef uint32_t* counts = e.failures + <size_t>endpoint * FAILURES
-    cdef uint32_t sum = 0
-    cdef int i
     s.results[s.attempts - 1] = failure
-    e.endpoints[endpoint].failures[failure] += 1
-    if failure != FAILED_LOCAL:
-        for i in range(FAILURES):
-            sum += counts[i]
-        if sum == 0:
-            e.failed[e.failed_count] = endpoint
-            e.failed_count += 1
-        counts[failure] += 1
-        if weighs_costs(e, s):
-            connect_failed(e, s)
+    note_failure(e, s.endpoint, failure)
+    if failure != FAILED_LOCAL and weighs_costs(e, s):
+        connect_failed(e, s)
     leave_endpoint(e, s)
 
 
@@ -289,6 +278,8 @@ cdef void connected(engine_t* e, session_t* s) noexcept nogil:
         sooner(e, s, e.now_ms + s.idle_ms)
     if s.age_until_ms:
         sooner(e, s, s.age_until_ms)
+    if e.table.pools[s.pool].first_byte_timeout_ms:
+        sooner(e, s, e.now_ms + e.table.pools[s.pool].first_byte_timeout_ms)
     go_on_relaying(e, s)
     if s.acknowledges_late and s.state == RELAYING:
         acknowledge_soon(s.side[UPSTREAM].fd)

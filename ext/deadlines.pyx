@@ -26,7 +26,7 @@ Rejected: TCP_USER_TIMEOUT switched off while a side is blocked (the block may b
 our last byte was accepted, and then nobody tells us).
 """
 from lb._ext.board cimport *
-from lb._ext.ending cimport cut, end, pass_reset, sooner, spare_port
+from lb._ext.ending cimport cut, end, note_failure, pass_reset, sooner, spare_port
 from lb._ext.linux cimport *
 from lb._ext.options cimport bound_unsent, keep_alive, reset_at_close, set_option
 from lb._ext.pick cimport draw
@@ -68,6 +68,8 @@ cdef bint check_deadlines(engine_t* e, session_t* s) noexcept nogil:
             expire(e, s, REASON_LIFETIME)
             return False
         next_ms = min(next_ms, s.age_until_ms)
+    if s.first_byte_ns == 0 and not s.silent:
+        next_ms = min(next_ms, await_first_byte(e, s))
     if line != NULL:
         if s.settled == FRESH:
             postpone(e, s, line)
@@ -81,6 +83,22 @@ cdef bint check_deadlines(engine_t* e, session_t* s) noexcept nogil:
     if next_ms != NEVER:
         sooner(e, s, next_ms)
     return True
+
+
+cdef uint64_t await_first_byte(engine_t* e, session_t* s) noexcept nogil:
+    """When to look again. An endpoint that was asked and says nothing has failed; its session goes on."""
+    cdef uint32_t timeout_ms = 0
+    if s.pool < e.table.header.pools_count:  # it may have left the configuration
+        timeout_ms = e.table.pools[s.pool].first_byte_timeout_ms
+    if timeout_ms == 0:
+        return NEVER
+    if s.bytes_in == 0:  # nobody asked it yet
+        return e.now_ms + timeout_ms
+    if e.now_ms < s.active_ms + timeout_ms:
+        return s.active_ms + timeout_ms
+    s.silent = 1
+    note_failure(e, s.endpoint, FAILED_SILENT)
+    return NEVER
 
 
 cdef void postpone(engine_t* e, session_t* s, const listener_t* line) noexcept nogil:

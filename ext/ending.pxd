@@ -1,6 +1,6 @@
 # cython: language_level=3
 """The ways out of a session, and what is given back on them."""
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from lb._ext.state cimport engine_t, session_t, side_t
 from lb._ext.table cimport listener_t
@@ -13,6 +13,8 @@ cdef void start_linger(engine_t* e, session_t* s, int side, bint reset) noexcept
 cdef void linger(engine_t* e, session_t* s) noexcept nogil
 # Ends a session that lb refuses, in the way that its listener says (refuse_by). No endpoint knows of it.
 cdef void refuse(engine_t* e, session_t* s, const listener_t* line, int reason) noexcept nogil
+# An endpoint failed a session (FAILED_...): counted, and told the supervisor.
+cdef void note_failure(engine_t* e, uint32_t endpoint, int failure) noexcept nogil
 # Ends a session by a reset to both sides: lb cuts it, and neither may take it for complete.
 cdef void cut(engine_t* e, session_t* s, int reason) noexcept nogil
 # The one way out: closes, counts, records, and gives the slot back.

@@ -134,6 +134,8 @@ cdef void end(engine_t* e, session_t* s, int reason, int closer) noexcept nogil:
     observe(&cell.session, slow_bounds_us, (e.now_ns - s.accepted_ns) // 1000)
     if s.state == QUEUED:
         leave_queue(e, s)
+    if s.connected_ns and s.first_byte_ns == 0:
+        judge_speechless(e, s, reason)
     put_record(e, s)
     release(e, s)  # before its client can see the end, and come again by another worker
     if s.source != NONE:
@@ -153,6 +155,30 @@ cdef void end(engine_t* e, session_t* s, int reason, int closer) noexcept nogil:
     become(s, FREE)
     if not s.ready:  # else the ready list gives the slot back when it comes to it
         give_slot(e, s)
+
+
+cdef void judge_speechless(engine_t* e, session_t* s, int reason) noexcept nogil:
+    """It ends without a byte from its endpoint, which may be as it should: some only take."""
+    if reason == REASON_ENDPOINT_RESET:
+        note_failure(e, s.endpoint, FAILED_EARLY_RESET)
+    elif reason == REASON_DONE and not s.silent and load_acquire_32(&e.board.failed_in_row[s.endpoint]):
+        store_release_32(&e.board.failed_in_row[s.endpoint], 0)
+
+
+cdef void note_failure(engine_t* e, uint32_t endpoint, int failure) noexcept nogil:
+    cdef uint32_t* counts = e.failures + <size_t>endpoint * FAILURES
+    cdef uint32_t sum = 0
+    cdef int i
+    e.endpoints[endpoint].failures[failure] += 1
+    if failure == FAILED_LOCAL:
+        return
+    for i in range(FAILURES):
+        sum += counts[i]
+    if sum == 0:
+        e.failed[e.failed_count] = endpoint
+        e.failed_count += 1
+    counts[failure] += 1
+    e.in_row[endpoint] = max(e.in_row[endpoint], fetch_and_count_32(&e.board.failed_in_row[endpoint]) + 1)
 
 
 cdef void close_side(engine_t* e, side_t* here) noexcept nogil:

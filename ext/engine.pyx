@@ -57,6 +57,7 @@ cdef class Engine:
         e.listener_open = e.board.listener_open + <size_t>worker * LISTENERS_MAX
         e.failures = <uint32_t*>calloc(ENDPOINTS_MAX * FAILURES, sizeof(uint32_t))
         e.failed = <uint32_t*>calloc(ENDPOINTS_MAX, sizeof(uint32_t))
+        e.in_row = <uint32_t*>calloc(ENDPOINTS_MAX, sizeof(uint32_t))
         e.queue_first = <uint32_t*>malloc(POOLS_MAX * sizeof(uint32_t))
         e.queue_fresh = <uint32_t*>malloc(POOLS_MAX * sizeof(uint32_t))
         e.queue_last = <uint32_t*>malloc(POOLS_MAX * sizeof(uint32_t))
@@ -66,7 +67,7 @@ cdef class Engine:
         e.slots_max = min(sessions_max, <uint32_t>SESSIONS_MAX)
         e.slots = <session_t*>mmap(NULL, e.slots_max * sizeof(session_t), PROT_READ | PROT_WRITE,
                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-        if (e.failures == NULL or e.failed == NULL or e.queue_first == NULL or e.queue_fresh == NULL
+        if (e.failures == NULL or e.failed == NULL or e.in_row == NULL or e.queue_first == NULL or e.queue_fresh == NULL
                 or e.queue_last == NULL or e.retrying == NULL or e.starved == NULL or e.source_turns == NULL
                 or e.slots == <session_t*>MAP_FAILED):
             raise MemoryError
@@ -105,13 +106,14 @@ cdef class Engine:
         e.slots = NULL
         free(e.failures)
         free(e.failed)
+        free(e.in_row)
         free(e.queue_first)
         free(e.queue_fresh)
         free(e.queue_last)
         free(e.retrying)
         free(e.starved)
         free(e.source_turns)
-        e.failures = e.failed = e.queue_first = e.queue_fresh = e.queue_last = NULL
+        e.failures = e.failed = e.in_row = e.queue_first = e.queue_fresh = e.queue_last = NULL
         e.starved = e.source_turns = NULL
         e.retrying = NULL
         e.failed_count = 0
@@ -243,7 +245,8 @@ cdef class Engine:
         return following
 
     def take_failures(self) -> dict:
-        """{endpoint id: {reason: count}} of failed connects since the last call."""
+        """{endpoint id: {reason: count}} of what failed since the last call. With the reasons stands `in_row`:
+        how many in a row these came to at most, with those that other workers saw."""
         cdef engine_t* e = self.e
         cdef uint32_t index
         cdef int kind
@@ -253,6 +256,8 @@ cdef class Engine:
             counts = e.failures + <size_t>e.failed[index] * FAILURES
             found[e.failed[index]] = {
                 FAILURE_NAMES[kind]: counts[kind] for kind in range(FAILURES) if counts[kind]}
+            found[e.failed[index]]["in_row"] = e.in_row[e.failed[index]]
+            e.in_row[e.failed[index]] = 0
             memset(counts, 0, FAILURES * sizeof(uint32_t))
         e.failed_count = e.failures_told = 0
         return found

@@ -261,6 +261,9 @@ cdef extern from *:
     uint64_t load_acquire "lb_load"(uint64_t* place) nogil
     void store_release "lb_store"(uint64_t* place, uint64_t value) nogil
     uint64_t fetch_and_count "lb_count"(uint64_t* place) nogil
+    uint32_t load_acquire_32 "lb_load"(uint32_t* place) nogil
+    void store_release_32 "lb_store"(uint32_t* place, uint32_t value) nogil
+    uint32_t fetch_and_count_32 "lb_count"(uint32_t* place) nogil
     uint64_t subtract "lb_subtract"(uint64_t* place, uint64_t value) nogil
     bint swap_if "lb_swap_if"(uint64_t* place, uint64_t* expected, uint64_t value) nogil
     int lowest_bit "lb_lowest_bit"(uint64_t bits) nogil

@@ -47,7 +47,8 @@ REASON_WORDS[:] = [
 cdef const char* CLOSER_WORDS[3]
 CLOSER_WORDS[:] = ["client", "endpoint", "lb"]
 cdef const char* RESULT_WORDS[FAILURES + 2]
-RESULT_WORDS[:] = ["refused", "timeout", "unreachable", "reset", "local", "connected", "unfinished"]
+RESULT_WORDS[:] = ["refused", "timeout", "unreachable", "reset", "local", "early_reset", "silent",
+                   "connected", "unfinished"]
 
 cdef struct line_t:
     uint32_t size

@@ -129,6 +129,7 @@ cdef struct session_t:
     uint8_t introduction        # version of the PROXY header that the endpoint gets; 0: none
     uint8_t pacing              # PACES_... and PACE_WAITS_... of each direction
     uint8_t starved             # counted in starved_total
+    uint8_t silent              # noted: no first byte came in time
     uint8_t had_turn            # it had an attempt: in no queue does it wait behind those that had none
     uint32_t next_ready
     uint32_t queue_next
@@ -253,6 +254,7 @@ cdef struct engine_t:
     bint room_made              # a session ended since they were last tried
     # failures to tell the supervisor of: counts by endpoint and kind, and which endpoints have any
     uint32_t* failures          # [endpoint * FAILURES + kind]; owned
+    uint32_t* in_row            # [endpoint]: the most failures in a row, with those of other workers; owned
     uint32_t* failed            # endpoint ids; owned
     uint32_t failed_count
     uint8_t failures_told       # serve() has returned for them

@@ -12,7 +12,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from lb._ext.linux cimport address_t, place_t
 
 cdef enum:
-    LAYOUT = 3                  # of snapshot, scoreboard and ring together
+    LAYOUT = 4                  # of snapshot, scoreboard and ring together
     ATTEMPTS_MAX = 8            # a slot remembers this many
     TEXT_BYTES_MAX = 128        # of a name or an address: a record has room for all of a session's
 
@@ -123,6 +123,7 @@ cdef struct pool_t:
     uint32_t present
     uint32_t policy
     uint32_t connect_timeout_ms
+    uint32_t first_byte_timeout_ms  # after which an endpoint that was asked has failed; 0: never
     uint32_t attempts_max
     uint32_t eligible_first     # in ids: ascending
     uint32_t eligible_count

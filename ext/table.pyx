@@ -167,6 +167,7 @@ cdef class Compiler:
         if line is not None:
             out.present, out.name, out.policy = 1, self.put(line.name), POLICIES[line.policy.value]
             out.connect_timeout_ms = line.connect_timeout_ms
+            out.first_byte_timeout_ms = line.first_byte_timeout_ms
             out.attempts_max = min(line.attempts_max, ATTEMPTS_MAX)
             for number in (*line.eligible, *line.schedule):
                 if not is_there(self.snapshot.endpoints, number):

@@ -94,6 +94,8 @@ def state(endpoint: Json, now_s: float) -> str:
         return f"{admin} {since}" + (f", health {health}" if health != "UP" else "")
     if endpoint["agent"] != "READY":
         return f"{endpoint['agent']} by its agent {since}" + (f", health {health}" if health != "UP" else "")
+    if endpoint["ejected"]:
+        return f"EJECTED {since}, {duration(endpoint['returns_in_s'])} more"
     if not checks:
         return f"{health} {since}, not checked"
     which, last = telling(health, checks)

@@ -9,7 +9,7 @@ from lb.config.dialog_section import StepSection
 from lb.config.listener_section import ListenerSection
 from lb.config.networks import Member, gathered
 from lb.config.networks_section import ListFileSection
-from lb.config.pool_section import EndpointSection, PoolSection
+from lb.config.pool_section import EndpointSection, OutlierSection, PoolSection
 from lb.config.schema import FileSection
 from lb.config.socket_section import KeepaliveSection, TcpSection
 from lb.model.check import (
@@ -38,7 +38,7 @@ from lb.model.config import AdminPlane, Config, Log, Shutdown, Workers
 from lb.model.endpoint import Admin, Endpoint
 from lb.model.listener import Keepalive, Listener, RefuseBy, TcpOptions, Timeouts, UnixSocket
 from lb.model.networks import Networks
-from lb.model.pool import ConnectRule, HashOn, HashRule, Policy, Pool, QueueRule
+from lb.model.pool import ConnectRule, HashOn, HashRule, OutlierRule, Policy, Pool, QueueRule
 from lb.model.proxy import ProxyVersion
 
 Lists = Mapping[str, Networks]
@@ -129,6 +129,20 @@ def pool(name: str, section: PoolSection) -> Pool:
         queue=QueueRule(queue.max, queue.timeout),
         hash=HashRule(HashOn(hashed.on), hashed.table, hashed.bound_percent, hashed.key),
         send_proxy=send_proxy,
+        outlier=outlier(section.outlier),
+    )
+
+
+def outlier(section: OutlierSection | None) -> OutlierRule | None:
+    if section is None:
+        return None
+    return OutlierRule(
+        consecutive_failures=section.consecutive_failures,
+        first_byte_timeout_s=section.first_byte_timeout,
+        ejection_s=section.ejection,
+        ejection_max_s=section.ejection_max,
+        eject_max_percent=section.eject_max_percent,
+        min_eligible=section.min_eligible,
     )
 
 

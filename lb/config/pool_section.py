@@ -14,9 +14,10 @@ from lb.config.numbers import Count, Duration, Prime, ZeroOr
 from lb.config.section import LONGEST, NAME, SESSIONS_MAX, Section, defaults, keys
 from lb.model.address import SocketAddress
 from lb.model.endpoint import WEIGHT_MAX, Endpoint
-from lb.model.pool import ConnectRule, HashOn, HashRule, Policy, Pool, QueueRule
+from lb.model.pool import ConnectRule, HashOn, HashRule, OutlierRule, Policy, Pool, QueueRule
 
 ENDPOINT = defaults(Endpoint)
+OUTLIER_RULE = defaults(OutlierRule)
 CONNECT_RULE = defaults(ConnectRule)
 HASH_RULE = defaults(HashRule)
 QUEUE_RULE = defaults(QueueRule)
@@ -58,6 +59,25 @@ class ConnectSection(Section):
     empty: the kernel chooses."""
 
 
+class OutlierSection(Section):
+    later = keys("success_rate")
+
+    consecutive_failures: Annotated[int, Count(1, 1000, "sessions")] = OUTLIER_RULE.consecutive_failures
+    """So many sessions in a row that could not connect, were reset before the first byte, or got none in
+    time."""
+    first_byte_timeout: Annotated[float, Duration("0s", "1h")] = OUTLIER_RULE.first_byte_timeout_s
+    """A session that asked and got no byte back for so long has failed, and goes on; 0s: it has not."""
+    ejection: Annotated[float, Duration("100ms", "1d")] = OUTLIER_RULE.ejection_s
+    """How long an endpoint is set aside; the second time in a row twice as long, and so on. The first time it
+    returns sooner if its check passes `rise` times."""
+    ejection_max: Annotated[float, Duration("100ms", "1d")] = OUTLIER_RULE.ejection_max_s
+    """The longest that it is set aside."""
+    eject_max_percent: Annotated[int, Count(0, 100, "percent")] = OUTLIER_RULE.eject_max_percent
+    """How much of the pool may be set aside at a time, rounded up to whole endpoints."""
+    min_eligible: Annotated[int, Count(1, 1000, "endpoints")] = OUTLIER_RULE.min_eligible
+    """How many others must be left to serve."""
+
+
 class HashSection(Section):
     on: Annotated[str, Word(tuple(on.value for on in HashOn), later=("quic_cid",))] = HASH_RULE.on.value
     """What is hashed: the client's address, that and its port, or the name in the TLS ClientHello."""
@@ -85,7 +105,7 @@ class OnDownSection(Section):
 
 class PoolSection(Section):
     later = keys(
-        "discover outlier slow_start on_all_down panic_percent overprovision_percent prefer_zone role"
+        "discover slow_start on_all_down panic_percent overprovision_percent prefer_zone role"
         " lag_max fallback tier objective redundancy"
     )
 
@@ -97,6 +117,9 @@ class PoolSection(Section):
     """For the policies source_hash and maglev."""
     check: PoolCheckSection | None = None
     """How health is observed, by one check or several; empty: not at all, and every endpoint is eligible."""
+    outlier: Annotated[OutlierSection | None, shorthand.OFF] = OutlierSection()
+    """Endpoints that fail sessions in a row are set aside for a while, whatever their check says; off: they
+    are not."""
     connect: ConnectSection = ConnectSection()
     """Connecting to an endpoint."""
     queue: QueueSection = QueueSection()

@@ -22,7 +22,8 @@ class Need(IntEnum):
     CLOSE = 2  # an endpoint has been DOWN long enough: its sessions are closed
     PROBE = 3
     COUNT = 4  # something drains: sessions are counted
-    PUBLISH = 5  # a snapshot was held back for a moment
+    RETURN = 5  # an endpoint has been set aside long enough
+    PUBLISH = 6  # a snapshot was held back for a moment
 
 
 class Entry(NamedTuple):

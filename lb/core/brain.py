@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import chain
 
-from lb.core import axes, drains, observations, orders, probes, publication, reload
+from lb.core import axes, drains, ejections, observations, orders, probes, publication, reload
 from lb.core.agenda import Need
 from lb.core.commands import (
     CancelProbe,
@@ -35,11 +35,11 @@ from lb.core.commands import (
 )
 from lb.core.events import (
     ConfigLoaded,
-    ConnectFailed,
     Event,
     OperatorOrdered,
     ProbeFinished,
     SessionsCounted,
+    SessionsFailed,
     Tick,
 )
 from lb.core.memory import Memory
@@ -125,8 +125,8 @@ class Brain:
         match event:
             case ProbeFinished():
                 observations.probe_finished(memory, event, now)
-            case ConnectFailed():
-                observations.connect_failed(memory, event, now)
+            case SessionsFailed():
+                observations.sessions_failed(memory, event, now)
             case SessionsCounted():
                 drains.counted(memory, event, now)
             case OperatorOrdered():
@@ -154,6 +154,8 @@ class Brain:
                 case Need.DRAINED:
                     drains.end(memory, memory.endpoints[endpoint_id])
                     sessions_end = True
+                case Need.RETURN:
+                    ejections.come_back(memory, memory.endpoints[endpoint_id], "it had its time", now)
                 case Need.PUBLISH:
                     pass  # settling follows
         return sessions_end

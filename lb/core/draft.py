@@ -71,6 +71,7 @@ class Draft:
             hash=hash_table(state),
             send_proxy=pool.send_proxy,
             sources=pool.connect.source,
+            first_byte_timeout_ms=milliseconds(pool.outlier.first_byte_timeout_s) if pool.outlier else 0,
         )
         self._pools.put(state.id, line)
 

@@ -33,11 +33,13 @@ class ProbeFinished:
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectFailed:
-    """Sessions could not connect to the endpoint with this id; `reasons` counts them by reason."""
+class SessionsFailed:
+    """The endpoint with this id failed sessions; `reasons` counts them by reason. `in_row`: how many these
+    and those before came to without one that it did not fail."""
 
     endpoint_id: int
     reasons: Mapping[str, int] = field(default_factory=dict)
+    in_row: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +66,4 @@ class Tick:
     """The time that WakeAt asked for has come."""
 
 
-Event = ConfigLoaded | ProbeFinished | ConnectFailed | OperatorOrdered | SessionsCounted | Tick
+Event = ConfigLoaded | ProbeFinished | SessionsFailed | OperatorOrdered | SessionsCounted | Tick

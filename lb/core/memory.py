@@ -6,8 +6,9 @@ The rooms beside it are functions over this. Who calls whom, top to bottom:
     reload, orders, observations
                     what a file, an operator and the world do to an endpoint
     axes            one change, and what follows from it
-    probes, drains, publication
-                    what follows: a probe starts or stops, a drain begins or ends, a snapshot goes out
+    probes, drains, ejections, publication
+                    what follows: a probe starts or stops, a drain begins or ends, an endpoint is set aside, a
+                    snapshot goes out
     transitions, agenda, draft, ids
                     know nothing of the memory
 """

@@ -1,16 +1,17 @@
 """What is seen of an endpoint: results of probes, which decide, and failures of sessions, which do not.
 
-A failed connection proves nothing about the endpoint alone (the client's deadline, a full queue, our own
-limits), so it never changes health; it brings the next probe forward, and that one decides.
+A failed session proves nothing about the endpoint alone (the client's deadline, a full queue, our own
+limits), so it never changes health; it brings the next probe forward, and that one decides. Several in a row
+set the endpoint aside for a while (lb/core/ejections.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lb.core import probes
+from lb.core import ejections, probes
 from lb.core.axes import set_agent, set_agent_percent, set_health
-from lb.core.events import ConnectFailed, ProbeFinished
+from lb.core.events import ProbeFinished, SessionsFailed
 from lb.core.memory import Memory
 from lb.core.state import CheckState, EndpointState
 from lb.health.damping import hold_down_s
@@ -44,6 +45,8 @@ def probe_finished(memory: Memory, event: ProbeFinished, now: float) -> None:
         judge(each, verdict(each.health, each.streak, each.check), now)
     if (health := combined(endpoint.checks, endpoint.checked_by.any_suffices)) is not None:
         set_health(memory, endpoint, health, Cause.PROBE, evidence(endpoint, each, now), now)
+    if endpoint.ejected:
+        ejections.note_probe(memory, endpoint, each, event.result.ok, now)
     at_s = next_run(each.check, each.health, each.streak, each.probe_started_s, now=now, seeded=memory.random)
     probes.plan(memory, endpoint, each, at_s)
 
@@ -117,11 +120,12 @@ def evidence(endpoint: EndpointState, each: CheckState, now: float) -> str:
     return f"{which}{abs(each.streak)} in a row {word}: {detail}{held}"
 
 
-def connect_failed(memory: Memory, event: ConnectFailed, now: float) -> None:
+def sessions_failed(memory: Memory, event: SessionsFailed, now: float) -> None:
     """Not for an endpoint that is DOWN: that sessions still fail there is no news."""
     endpoint = memory.endpoints.get(event.endpoint_id)
     if endpoint is None or endpoint.health is Health.DOWN:
         return
+    ejections.consider(memory, endpoint, event.in_row, event.reasons, now)
     for each in endpoint.checks:
         planned_s = probes.planned_s(memory, endpoint, each)
         if planned_s is not None:

@@ -79,5 +79,6 @@ def grounds(endpoint: EndpointState, to: bool) -> str:
     if to and endpoint.health is Health.UNKNOWN:
         return "no other endpoint of the pool is eligible"
     agent = "" if endpoint.agent is Agent.READY else f", agent {endpoint.agent.value}"
+    ejected = ", ejected" if endpoint.ejected else ""
     weight = endpoint.weight_effective
-    return f"health {endpoint.health.value}, admin {endpoint.admin.value}{agent}, weight {weight}"
+    return f"health {endpoint.health.value}, admin {endpoint.admin.value}{agent}, weight {weight}{ejected}"

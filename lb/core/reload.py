@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lb.core import axes, drains, probes
+from lb.core import axes, drains, ejections, probes
 from lb.core.memory import Memory
 from lb.core.publication import set_eligible
 from lb.core.state import EndpointState, ListenerState, PoolState
@@ -163,6 +163,8 @@ def trust(memory: Memory, endpoint: EndpointState, now: float) -> None:
 
 def update(memory: Memory, state: EndpointState, endpoint: Endpoint, now: float) -> None:
     """The same endpoint, and perhaps other wishes."""
+    if state.ejected and state.pool.pool.outlier is None:
+        ejections.come_back(memory, state, "the configuration ejects nobody", now)
     before, rechecked = state.endpoint, state.checked_by != state.pool.pool.checks
     state.endpoint = endpoint
     if endpoint.weight != before.weight:

@@ -22,6 +22,7 @@ class PoolState:
     endpoints: dict[str, EndpointState] = field(default_factory=dict)
     removed: bool = False
     is_empty: bool = False  # nothing was eligible at last
+    withheld_told_s: float = float("-inf")  # when it was last said that no more may be ejected
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +67,7 @@ class EndpointState:
     admin: Admin = Admin.READY
     agent: Agent = Agent.READY
     agent_percent: int = 100  # of the weight
+    ejected: bool = False
     eligible: bool = False
     since_s: float = 0.0  # the last change of health, admin or eligible
     transitions: Counter[tuple[str, str]] = field(default_factory=Counter)  # of health and admin: (to, cause)
@@ -74,6 +76,13 @@ class EndpointState:
     checks: list[CheckState] = field(default_factory=list)  # made by lb/core/axes.py
     checked_by: Checks = NO_CHECKS  # what they were made from
     down_since_s: float = 0.0  # means something while health is DOWN
+
+    # Ejection. Written by lb/core/ejections.py.
+    ejections: int = 0  # in a row
+    ejections_total: int = 0
+    ejected_s: float = float("-inf")  # the last time
+    passes_since: int = 0  # probes in a row, since then
+    returned_s: float = float("-inf")
 
     # The way out. `removed` is written by lb/core/reload.py, the rest by lb/core/drains.py.
     removed: bool = False

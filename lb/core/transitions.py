@@ -8,15 +8,16 @@ Theory
         weight    ordered    0 to 256                its share; 0 takes no new sessions
         agent     reported   READY, DRAIN, MAINT     what the endpoint's own agent wants
         percent   reported   0 to 256                how much of the weight its agent lets it have
+        ejected   inferred   True, False             it failed sessions in a row, and is set aside for a while
 
     From these `eligible` is derived, for a whole pool at once, by one function below: an endpoint is
     eligible if it is UP, READY by order and by its agent, and has a weight: the ordered one (the operator's,
     else the file's) times the agent's percentage. Neither the operator nor the agent can undo what the other
-    wants. Where that leaves none, those that nothing is known about
-    are presumed to serve (UNKNOWN, READY, with a weight), unless their check says `initial: unknown`. An
-    endpoint is UNKNOWN when it was added later, when its check or address changed, and when it comes back
-    from MAINT, until its first probe, which runs at once; so a pool whose check was edited never goes dark
-    meanwhile.
+    wants. One that is set aside comes only where no other would be left. Where that leaves none, those that
+    nothing is known about are presumed to serve (UNKNOWN, READY, with a weight), unless their check says
+    `initial: unknown`. An endpoint is UNKNOWN when it was added later, when its check or address changed,
+    and when it comes back from MAINT, until its first probe, which runs at once; so a pool whose check was
+    edited never goes dark meanwhile.
 
     A change has a cause and leaves one record, and the records are complete: an endpoint is born UNKNOWN,
     READY and not eligible, and whoever replays its records arrives at its state.
@@ -73,6 +74,7 @@ class Axis(Enum):
     WEIGHT = "weight"
     AGENT = "agent"
     AGENT_PERCENT = "agent_percent"
+    EJECTED = "ejected"
     ELIGIBLE = "eligible"
 
 
@@ -84,7 +86,11 @@ def eligible(endpoints: Iterable[EndpointState]) -> list[EndpointState]:
     """Those of one pool that new sessions go to. Removed endpoints are no longer among a pool's endpoints."""
     invited = [each for each in endpoints if is_invited(each)]
     proven = [each for each in invited if each.health is Health.UP]
-    return proven or [each for each in invited if is_presumed(each)]
+    return (
+        [each for each in proven if not each.ejected]
+        or proven
+        or [each for each in invited if is_presumed(each)]
+    )
 
 
 def is_invited(endpoint: EndpointState) -> bool:
@@ -128,7 +134,7 @@ def change(
 
 def level_of(axis: Axis, to: State | int, cause: Cause) -> str:
     """What follows from something already said, or from the file, is for those who look closely."""
-    if to is Health.DOWN:
+    if to is Health.DOWN or (axis is Axis.EJECTED and to):
         return "warning"
     follows = axis is Axis.ELIGIBLE or (axis is Axis.HEALTH and cause is not Cause.PROBE)
     return "debug" if follows else "info"

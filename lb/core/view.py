@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lb.core.agenda import Entry, Need
 from lb.core.memory import Memory
 from lb.core.probes import planned_s
 from lb.core.state import CheckState, EndpointState
@@ -37,7 +38,7 @@ class EndpointView:
     `since_s`: the last change of health, admin, agent or eligible. `transitions` counts changes of these but
     the last by (to, cause). `removed`: it left the configuration and drains; another endpoint may bear the
     same key by now. `drained`: it drains, and has had no session since every worker knew that. `checks`: all
-    must pass, or any.
+    must pass, or any. `returns_s`: when it is no longer `ejected`; None: it is not.
     """
 
     id: int
@@ -46,6 +47,9 @@ class EndpointView:
     health: Health
     admin: Admin
     agent: Agent
+    ejected: bool
+    returns_s: float | None
+    ejections_total: int
     eligible: bool
     weight: int
     weight_effective: int
@@ -66,6 +70,9 @@ def view(memory: Memory, state: EndpointState) -> EndpointView:
         health=state.health,
         admin=state.admin,
         agent=state.agent,
+        ejected=state.ejected,
+        returns_s=memory.agenda.at(Entry(Need.RETURN, state.id)),
+        ejections_total=state.ejections_total,
         eligible=state.eligible,
         weight=state.weight,
         weight_effective=state.weight_effective,

@@ -12,6 +12,7 @@ class Cause(Enum):
     OPERATOR = "OPERATOR"
     CONFIG = "CONFIG"
     AGENT = "AGENT"
+    OUTLIER = "OUTLIER"
 
 
 class Reason(Enum):

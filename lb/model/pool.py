@@ -66,6 +66,20 @@ class QueueRule:
 
 
 @dataclass(frozen=True, slots=True)
+class OutlierRule:
+    """When an endpoint that fails sessions is set aside: so many in a row could not connect, were reset
+    before its first byte, or (`first_byte_timeout_s` > 0) had asked and got none in time.
+    `eject_max_percent` of the pool at most, and never so that fewer than `min_eligible` are left."""
+
+    consecutive_failures: int = 5
+    first_byte_timeout_s: float = 0.0
+    ejection_s: float = 30.0
+    ejection_max_s: float = 300.0
+    eject_max_percent: int = 10
+    min_eligible: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     """`drain_s` bounds how long a removed or drained endpoint keeps its sessions.
 
@@ -83,6 +97,7 @@ class Pool:
     queue: QueueRule = QueueRule()
     hash: HashRule = HashRule()
     send_proxy: ProxyVersion | None = None
+    outlier: OutlierRule | None = OutlierRule()
 
     @property
     def checks(self) -> Checks:

@@ -59,6 +59,7 @@ class PoolLine:
     hash: HashTable | None = None
     send_proxy: ProxyVersion | None = None
     sources: tuple[str, ...] = ()
+    first_byte_timeout_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

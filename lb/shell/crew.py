@@ -64,7 +64,7 @@ class Crew:
     """`rings`: one per worker. `cpus` None: no pinning. Callbacks come from the loop, and are not to raise.
 
     `compile_snapshot` returns a descriptor, which is the crew's from then on.
-    `on_failures(endpoint_id, {reason: count})`: sessions could not connect there.
+    `on_failures(endpoint_id, {reason: count}, in_row)`: it failed sessions, so many in a row.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Crew:
         rings: Sequence[Ring],
         settings: WorkerSettings,
         compile_snapshot: Callable[[Snapshot], int],
-        on_failures: Callable[[int, Mapping[str, int]], None],
+        on_failures: Callable[[int, Mapping[str, int], int], None],
         on_event: Callable[[Record], None],
         worker_command: Sequence[str] = WORKER_COMMAND,
     ) -> None:
@@ -284,7 +284,7 @@ class Crew:
     def _heard(self, message: Message) -> None:
         if message["type"] == "failures":
             for endpoint_id, reasons in message["endpoints"].items():
-                self._on_failures(int(endpoint_id), reasons)
+                self._on_failures(int(endpoint_id), reasons, reasons.pop("in_row"))
 
     def _emit(self, event: str, level: str = "info", **facts: Any) -> None:
         self._on_event(Record(event, level, facts))

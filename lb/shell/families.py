@@ -88,6 +88,18 @@ ENDPOINT: tuple[Family[Member], ...] = (
     Family(
         "gauge", "lb_endpoint_eligible", "1 while it is given new sessions.", lambda m: int(m.view.eligible)
     ),
+    Family(
+        "gauge",
+        "lb_endpoint_ejected",
+        "1 while it is set aside for sessions that failed in a row.",
+        lambda m: int(m.view.ejected),
+    ),
+    Family(
+        "counter",
+        "lb_endpoint_ejections_total",
+        "How often it was set aside.",
+        lambda m: m.view.ejections_total,
+    ),
     Family("gauge", "lb_endpoint_weight", "The weight that counts now.", lambda m: m.view.weight_effective),
     Family(
         "histogram",
@@ -104,7 +116,8 @@ ENDPOINT: tuple[Family[Member], ...] = (
     Family(
         "counter",
         "lb_endpoint_connect_failures_total",
-        "Attempts to connect a session that failed; the session may have gone elsewhere.",
+        "Attempts to connect a session that failed; the session may have gone elsewhere. Also sessions that "
+        "were reset before its first byte (early_reset), or got none in time (silent).",
         lambda m: m.counts.connect_failures,
         ("reason",),
     ),

@@ -78,6 +78,8 @@ def endpoint(observed: Observed, view: EndpointView) -> Json:
         "health": view.health.value,
         "admin": view.admin.value,
         "agent": view.agent.value,
+        "ejected": view.ejected,
+        "returns_in_s": _left(observed, view.returns_s),
         "eligible": view.eligible,
         "removed": view.removed,
         "drained": view.drained,
@@ -95,7 +97,7 @@ def endpoint(observed: Observed, view: EndpointView) -> Json:
 
 
 def check(observed: Observed, view: CheckView) -> Json:
-    next_run_s, is_down = view.next_run_s, view.health is Health.DOWN
+    is_down = view.health is Health.DOWN
     return {
         "type": view.check.type,
         "interval_s": view.check.interval_s,
@@ -106,8 +108,8 @@ def check(observed: Observed, view: CheckView) -> Json:
         "last": last_probe(observed, view),
         "certificate_expires": view.certificate.expires_s if view.certificate else None,
         "streak": view.streak,
-        "next_run_in_s": None if next_run_s is None else max(0.0, round(next_run_s - observed.now_s, 3)),
-        "held_down_for_s": max(0.0, round(view.held_until_s - observed.now_s, 3)) if is_down else 0.0,
+        "next_run_in_s": _left(observed, view.next_run_s),
+        "held_down_for_s": _left(observed, view.held_until_s) if is_down else 0.0,
     }
 
 
@@ -131,6 +133,10 @@ def worker(observed: Observed, view: WorkerView) -> Json:
         "sessions_open": observed.board.worker(view.index).sessions_open,
         "restarts": view.restarts_total,
     }
+
+
+def _left(observed: Observed, until_s: float | None) -> float | None:
+    return None if until_s is None else max(0.0, round(until_s - observed.now_s, 3))
 
 
 def _wall(observed: Observed, at_s: float) -> float:

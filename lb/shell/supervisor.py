@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lb.config import Loaded
 from lb.core.brain import Brain
-from lb.core.events import ConnectFailed, OperatorOrdered
+from lb.core.events import OperatorOrdered, SessionsFailed
 from lb.model.config import Config
 from lb.model.endpoint import Admin, EndpointKey
 from lb.model.record import Record
@@ -75,7 +75,7 @@ class Supervisor:
                 drain_s=config.shutdown.drain_s,
             ),
             compile_snapshot=compile_snapshot,
-            on_failures=self._connects_failed,
+            on_failures=self._sessions_failed,
             on_event=self.emit,
         )
         self.brain = Brain(random.getrandbits(64))
@@ -134,8 +134,8 @@ class Supervisor:
         trace = "".join(traceback.format_exception(error))
         self.emit(Record("bug", "error", {"where": where, "error": repr(error), "trace": trace}))
 
-    def _connects_failed(self, endpoint_id: int, reasons: Mapping[str, int]) -> None:
-        self.performer.handle(ConnectFailed(endpoint_id, reasons))
+    def _sessions_failed(self, endpoint_id: int, reasons: Mapping[str, int], in_row: int) -> None:
+        self.performer.handle(SessionsFailed(endpoint_id, reasons, in_row))
 
     def _publish_failed(self, error: Exception) -> None:
         self.emit(Record("publish_failed", "error", {"error": f"{type(error).__name__}: {error}"}))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lb.core.events import ConnectFailed
+from lb.core.events import SessionsFailed
 from lb.model.check import Check
 from tests.support.configurations import config, key, pool
 from tests.support.simulation import Behaviour, Simulation, flaky, hung, killed, serves, unseen
@@ -39,7 +39,7 @@ def test_killed_endpoint_whose_sessions_fail_is_down_within_three_gaps(seed: int
     world = Simulation(config(pool("web", "a b", check=Check())), seed)
     world.at(FAILS_S, lambda: world.behave(A, killed))
     for step in range(310):
-        world.at(FAILS_S + step / 1000, lambda: world.handle(ConnectFailed(0, {"refused": 10})))
+        world.at(FAILS_S + step / 1000, lambda: world.handle(SessionsFailed(0, {"refused": 10})))
     world.run(until=FAILS_S + 0.31)
     assert world.changes(A, "health", "DOWN"), world
     assert len([at_s for at_s in world.probe_starts[A] if at_s >= FAILS_S]) <= 4, world
@@ -49,7 +49,7 @@ def test_killed_endpoint_whose_sessions_fail_is_down_within_three_gaps(seed: int
 def test_failing_sessions_of_an_endpoint_that_answers_probes_never_make_it_down(seed: int) -> None:
     world = Simulation(config(pool("web", "a b", check=Check())), seed)
     for step in range(2000):
-        world.at(step / 100, lambda: world.handle(ConnectFailed(0, {"timeout": 3})))
+        world.at(step / 100, lambda: world.handle(SessionsFailed(0, {"timeout": 3})))
     world.run(until=20.0)
     assert not world.changes(A, "health", "DOWN"), world
     assert len(world.snapshots) == 1, world

@@ -48,6 +48,9 @@ class FakeEndpoint:
     health: Health = Health.UP
     admin: Admin = Admin.READY
     agent: Agent = Agent.READY
+    ejected: bool = False
+    returns_s: float | None = None
+    ejections_total: int = 0
     eligible: bool = True
     weight: int = 1
     weight_effective: int = 1

@@ -31,6 +31,8 @@ def endpoint(name: str, **facts: Any) -> dict[str, Any]:
         "bytes_out": 20 << 20,
         "connect_failures_total": 0,
         "agent": "READY",
+        "ejected": False,
+        "returns_in_s": None,
         "checks": [PASSING],
         **facts,
     }
@@ -169,6 +171,7 @@ def test_status_while_lb_starts_has_no_listeners_yet(lb: Lb, server: FakeLb) -> 
         ({"removed": True, "eligible": False}, "REMOVED 1h"),
         ({"checks": []}, "UP 1h, not checked"),
         ({"checks": [], "admin": "DRAIN"}, "DRAIN 1h"),
+        ({"ejected": True, "returns_in_s": 25.0}, "EJECTED 1h, 25s more"),
         ({"agent": "DRAIN"}, "DRAIN by its agent 1h"),
         ({"agent": "MAINT", "health": "DOWN"}, "MAINT by its agent 1h, health DOWN"),
         (

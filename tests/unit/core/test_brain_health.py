@@ -6,7 +6,7 @@ import pytest
 
 from lb.core.brain import Brain
 from lb.core.commands import CancelProbe, CloseSessions, PublishSnapshot, StartProbe
-from lb.core.events import ConfigLoaded, ConnectFailed, OperatorOrdered, ProbeFinished
+from lb.core.events import ConfigLoaded, OperatorOrdered, ProbeFinished, SessionsFailed
 from lb.model.cause import Reason
 from lb.model.check import Certificate, Check
 from lb.model.config import Config
@@ -200,7 +200,7 @@ def test_probe_goes_where_the_check_says() -> None:
 def test_connect_failed_brings_the_next_probe_forward_and_changes_no_health() -> None:
     play, probe = started(config(pool("web", "a", check=STEADY)))
     assert play >> ProbeFinished(probe, A, PASSED) >> 0.3
-    assert play >> ConnectFailed(0, {"refused": 500}) << StartProbe
+    assert play >> SessionsFailed(0, {"refused": 500}) << StartProbe
     assert health(play) is Health.UP
 
 
@@ -209,7 +209,7 @@ def test_connect_failed_in_a_flood_probes_at_most_every_100_ms() -> None:
     starts = 0
     for millisecond in range(1000):
         now = play.now + millisecond / 1000
-        commands = play.brain.handle(ConnectFailed(0, {"refused": 1}), now)
+        commands = play.brain.handle(SessionsFailed(0, {"refused": 1}), now)
         for command in commands + play.brain.handle(ProbeFinished(probe, A, PASSED), now):
             if isinstance(command, StartProbe):
                 starts, probe = starts + 1, command.probe
@@ -218,19 +218,19 @@ def test_connect_failed_in_a_flood_probes_at_most_every_100_ms() -> None:
 
 def test_connect_failed_while_a_probe_runs_starts_no_second_one() -> None:
     play, _ = started(config(pool("web", "a", check=STEADY)))
-    assert play >> 0.5 >> ConnectFailed(0, {"timeout": 1})
+    assert play >> 0.5 >> SessionsFailed(0, {"timeout": 1})
 
 
 def test_connect_failed_of_an_endpoint_without_a_check_or_of_nobody_does_nothing() -> None:
     play = playbook()
     assert play >> ConfigLoaded(config(pool("web", "a"))) << PublishSnapshot
-    assert play >> ConnectFailed(0, {"refused": 1}) >> ConnectFailed(77, {"refused": 1}) >> 9.0
+    assert play >> SessionsFailed(0, {"refused": 1}) >> SessionsFailed(77, {"refused": 1}) >> 9.0
 
 
 def test_connect_failed_of_an_endpoint_that_is_down_leaves_its_interval() -> None:
     play, probe = started(config(pool("web", "a", check=STEADY)))
     fail_until_down(play, probe)
-    assert play.skip() >> 0.5 >> ConnectFailed(0, {"refused": 1})
+    assert play.skip() >> 0.5 >> SessionsFailed(0, {"refused": 1})
 
 
 # ---- MAINT ------------------------------------------------------------------------------------------

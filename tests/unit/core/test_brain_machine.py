@@ -22,11 +22,11 @@ from lb.core.commands import (
 from lb.core.drains import TAKEN_UP_S
 from lb.core.events import (
     ConfigLoaded,
-    ConnectFailed,
     Event,
     OperatorOrdered,
     ProbeFinished,
     SessionsCounted,
+    SessionsFailed,
     Tick,
 )
 from lb.core.publication import PUBLISH_GAP_S
@@ -138,7 +138,7 @@ class BrainMachine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 6))
     def fail_connections(self, number: int) -> None:
         before = [(each.id, each.health) for each in self.brain.endpoints()]
-        self.handle(ConnectFailed(number, {"refused": 1}))
+        self.handle(SessionsFailed(number, {"refused": 1}))
         assert [(each.id, each.health) for each in self.brain.endpoints()] == before
 
     @precondition(lambda self: any(not each.removed for each in self.brain.endpoints()))

@@ -27,6 +27,8 @@ IN_SCOPE = {
     "lb_endpoint_bytes_total",
     "lb_endpoint_up",
     "lb_endpoint_eligible",
+    "lb_endpoint_ejected",
+    "lb_endpoint_ejections_total",
     "lb_endpoint_weight",
     "lb_endpoint_connect_seconds",
     "lb_endpoint_first_byte_seconds",

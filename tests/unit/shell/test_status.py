@@ -78,6 +78,8 @@ def test_status_of_an_endpoint_says_how_it_is_since_when_and_why() -> None:
         "health": "DOWN",
         "admin": "READY",
         "agent": "READY",
+        "ejected": False,
+        "returns_in_s": None,
         "eligible": False,
         "removed": False,
         "drained": False,

@@ -1,0 +1,79 @@
+"""Endpoints that fail sessions in a row are set aside, and return.
+
+A failure that sessions see says more than one that a probe sees, and less: a probe that passes may be blind
+to it, and a session may fail for its client's reasons. So a return is by time, and sooner where the check
+passes `rise` times in a row after the ejection; but only the first time: an endpoint that is ejected again
+has a check that does not see what its sessions see, and serves its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lb.core.agenda import Entry, Need
+from lb.core.commands import Emit
+from lb.core.memory import Memory
+from lb.core.state import CheckState, EndpointState
+from lb.core.transitions import Axis, change
+from lb.health.ejection import ejected_max, ejection_s
+from lb.model.cause import Cause
+from lb.model.pool import OutlierRule
+
+WITHHELD_EVERY_S = 10.0  # records that say so, per pool
+
+
+def consider(
+    memory: Memory, endpoint: EndpointState, in_row: int, reasons: Mapping[str, int], now: float
+) -> None:
+    """Sessions failed there, `in_row` of them without one that did not."""
+    rule = endpoint.pool.pool.outlier
+    if rule is None or in_row < rule.consecutive_failures or not endpoint.eligible or endpoint.ejected:
+        return
+    counted = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+    why = f"{in_row} sessions failed in a row: {counted}"
+    if may_eject(endpoint, rule):
+        eject(memory, endpoint, rule, why, now)
+    elif now >= endpoint.pool.withheld_told_s + WITHHELD_EVERY_S:
+        endpoint.pool.withheld_told_s = now
+        facts = {"pool": endpoint.key.pool, "endpoint": endpoint.key.endpoint, "evidence": why}
+        memory.emit("ejection_withheld", facts, "warning")
+
+
+def may_eject(endpoint: EndpointState, rule: OutlierRule) -> bool:
+    others = [each for each in endpoint.pool.endpoints.values() if each is not endpoint]
+    ejected = sum(each.ejected for each in others)
+    serving = sum(each.eligible and not each.ejected for each in others)
+    return ejected < ejected_max(rule, len(others) + 1) and serving >= max(1, rule.min_eligible)
+
+
+def eject(memory: Memory, endpoint: EndpointState, rule: OutlierRule, why: str, now: float) -> None:
+    if now - endpoint.returned_s > rule.ejection_max_s:
+        endpoint.ejections = 0
+    endpoint.ejections += 1
+    endpoint.ejections_total += 1
+    endpoint.ejected_s, endpoint.passes_since = now, 0
+    seconds = ejection_s(rule, endpoint.ejections)
+    set_ejected(memory, endpoint, True, f"{why}; set aside for {seconds:g} s", now)
+    memory.agenda.set(Entry(Need.RETURN, endpoint.id), now + seconds)
+
+
+def come_back(memory: Memory, endpoint: EndpointState, why: str, now: float) -> None:
+    memory.agenda.clear(Entry(Need.RETURN, endpoint.id))
+    endpoint.returned_s = now
+    set_ejected(memory, endpoint, False, why, now)
+
+
+def note_probe(memory: Memory, endpoint: EndpointState, each: CheckState, ok: bool, now: float) -> None:
+    """A probe of an endpoint that is set aside ended."""
+    if each.probe_started_s < endpoint.ejected_s or endpoint.ejections > 1:
+        return
+    endpoint.passes_since = endpoint.passes_since + 1 if ok else 0
+    if endpoint.passes_since >= each.check.rise * len(endpoint.checks):
+        come_back(memory, endpoint, f"{endpoint.passes_since} probes passed in a row since", now)
+
+
+def set_ejected(memory: Memory, endpoint: EndpointState, to: bool, evidence: str, now: float) -> None:
+    record = change(endpoint, Axis.EJECTED, to, Cause.OUTLIER, evidence, now)
+    if record is not None:
+        memory.commands.append(Emit(record))
+        memory.unsettled[endpoint.key.pool] = Cause.OUTLIER
