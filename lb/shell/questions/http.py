@@ -70,7 +70,8 @@ def status_line(head: bytearray) -> tuple[int, str] | None:
 
 
 async def find_in_body(connection: Connection, http: HttpRequest, heard: bytearray, pattern: str) -> None:
-    """Returns once the pattern is found in as much of the body as there is room for. Raises Failed."""
+    """Returns once the pattern is found in as much of the body as there is room for. Raises Failed. What
+    matches at the end of what has come may be no match of what is to come (`up$` of upset)."""
     parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=ANSWER_BYTES_MAX)
     parser.send(h11.Request(method=http.method, target=http.path, headers=[("Host", "lb")]))
     parser.send(h11.EndOfMessage())
@@ -81,9 +82,11 @@ async def find_in_body(connection: Connection, http: HttpRequest, heard: bytearr
             ended = read_body(parser, body)
         except h11.RemoteProtocolError as error:
             raise Failed(f"not HTTP: {str(error).partition(':')[0]}") from error
-        if wanted.search(bytes(body)):
+        is_all = ended or not more or len(heard) == ANSWER_BYTES_MAX
+        found = wanted.search(bytes(body))
+        if found and (is_all or found.end() < len(body)):
             return
-        if ended or not more or len(heard) == ANSWER_BYTES_MAX:
+        if is_all:
             where = f"in {len(body)} bytes of the body" if body else "in an empty body"
             raise Failed(f"no match of /{pattern}/ {where}: {quoted(body)}".removesuffix(": "))
         before = len(heard)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 import pytest
 
 from lb.model.check import Check, GrpcHealth, ProbeResult, TlsRule
@@ -51,7 +52,11 @@ def server(send: Answer, asked: list[tuple[dict[str, str], bytes]] | None = None
             chunk = connection.recv(65_536)
             if not chunk:
                 return
-            for event in http.receive_data(chunk):
+            try:
+                events = http.receive_data(chunk)
+            except h2.exceptions.ProtocolError:
+                return  # it has closed HTTP/2, and what was on its way comes now
+            for event in events:
                 if isinstance(event, h2.events.RequestReceived):
                     headers = dict(event.headers)
                 elif isinstance(event, h2.events.DataReceived):

@@ -64,7 +64,7 @@ def test_pattern_is_found_before_the_body_has_ended(run: Run) -> None:
 
     def script(connection: socket.socket) -> None:
         connection.recv(65536)
-        connection.sendall(HEAD + b"Content-Length: 1000000\r\n\r\nstatus: up")
+        connection.sendall(HEAD + b"Content-Length: 1000000\r\n\r\nstatus: up\n")
 
     check = Check(HttpRequest(body="status: (up|ready)"), timeout_s=2.0)
     with scripted(script) as endpoint:
