@@ -55,7 +55,7 @@ def test_refused_connect_is_tried_at_another_endpoint(scene: Scene, policy: Poli
     assert {result for record in records for _, result in attempts(record)[:-1]} == {"refused"}
     failures = bench.call(bench.engine.take_failures)
     seen = [sum(name == f"e{i}" for record in records for name, _ in attempts(record)[:-1]) for i in (0, 1)]
-    assert failures == {i: {"refused": seen[i]} for i in (0, 1) if seen[i]}
+    assert failures == {i: {"refused": seen[i], "in_row": seen[i]} for i in (0, 1) if seen[i]}
     assert [bench.board.endpoint(i).connect_failures["refused"] for i in (0, 1, 2)] == [*seen, 0]
     assert bench.call(bench.engine.take_failures) == {}, "each is told once"
 
@@ -110,7 +110,7 @@ bench.stop()
 bench.turn_until(bench.is_empty)
 attempts = [[one["result"] for one in json.loads(line)["attempts"]] for line in bench.lines()]
 assert sorted(attempts) == [["connected"], ["unreachable", "connected"]], attempts
-assert bench.engine.take_failures() == {0: {"unreachable": 1}}
+assert bench.engine.take_failures() == {0: {"unreachable": 1, "in_row": 1}}
 print("done")
 """
     assert run_in_netns(script) == "done\n"

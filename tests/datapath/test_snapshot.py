@@ -146,7 +146,7 @@ def test_snapshot_with_a_line_that_no_compiler_writes_is_refused(scene: Scene) -
     for at, value, why in (
         (listeners_at + 4, struct.pack("<I", 129), "listener"),  # a name longer than a record has room for
         (listeners_at + 12, struct.pack("<I", 1), "listener"),  # a pool that is not there
-        (pools_at + 20, struct.pack("<I", 9), "pool"),  # more attempts than a slot remembers
+        (pools_at + 24, struct.pack("<I", 9), "pool"),  # more attempts than a slot remembers
         (endpoints_at + 44, struct.pack("<H", socket.AF_PACKET), "endpoint"),
     ):
         block = bytearray(good)

@@ -63,7 +63,8 @@ def test_sources_that_are_all_absent_are_never_charged_to_the_endpoint(scene: Sc
     record = scene.record(bench)
     assert ([one["result"] for one in record["attempts"]], record["reason"]) == (["local"], "lb_error")
     assert bench.board.endpoint(0).connect_failures == {
-        "refused": 0, "timeout": 0, "unreachable": 0, "reset": 0, "local": 1
+        "refused": 0, "timeout": 0, "unreachable": 0, "reset": 0, "local": 1,
+        "early_reset": 0, "silent": 0,
     }  # fmt: skip
     assert bench.call(bench.engine.take_failures) == {}
 

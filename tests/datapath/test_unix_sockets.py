@@ -288,7 +288,7 @@ def test_unix_endpoint_that_cannot_be_reached_is_blamed_and_another_is_tried(
     failed = [one for record in records for one in record["attempts"][:-1]]
     assert failed
     assert all(one == {"endpoint": "e0", "address": f"unix:{bad}", "result": result} for one in failed)
-    assert bench.call(bench.engine.take_failures) == {0: {result: len(failed)}}
+    assert bench.call(bench.engine.take_failures) == {0: {result: len(failed), "in_row": len(failed)}}
     alone = scene.bench(snapshot_of([bad]))
     assert scene.is_reset(alone.address)
     record = scene.record(alone)

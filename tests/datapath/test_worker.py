@@ -147,7 +147,7 @@ def test_worker_tells_of_failed_connects(scene: Scene, workers: Workers) -> None
     worker = workers()
     address = worker.serve(snapshot_of([refusing.address, endpoint.address], eligible=[0, 0, 0, 1]))
     workers.session(address, endpoint)
-    assert worker.answer("failures")["endpoints"] == {"0": {"refused": 1}}
+    assert worker.answer("failures")["endpoints"] == {"0": {"refused": 1, "in_row": 1}}
     assert worker.board.endpoint(0).connect_failures["refused"] == 1
 
 
