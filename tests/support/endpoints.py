@@ -152,7 +152,7 @@ async def serve(options: argparse.Namespace) -> None:
         except (ConnectionError, asyncio.IncompleteReadError):
             writer.close()  # the peer left first (a probe does): nothing is owed to it
 
-    listening = await asyncio.start_server(session, "127.0.0.1", options.port, backlog=BACKLOG)
+    listening = await asyncio.start_server(session, options.host, options.port, backlog=BACKLOG)
     print(json.dumps({"port": listening.sockets[0].getsockname()[1]}), flush=True)
     await listening.serve_forever()
 
@@ -161,6 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=["echo", "name", "http", "hold", "source", "sink"])
     parser.add_argument("--name", required=True)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--delay-ms", type=int, default=0)
     parser.add_argument("--bytes", type=int, default=0)
