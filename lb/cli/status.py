@@ -40,6 +40,9 @@ def troubles(answer: Json, now_s: float) -> Iterator[str]:
         ago = duration(now_s - last["at"])
         yield f"the last reload was refused {ago} ago; the configuration before it stays:"
         yield from (f"  {error}" for error in last["errors"])
+    for pool in answer["pools"]:
+        if pool["panics"]:
+            yield f"pool {pool['name']} panics: too few endpoints are well, so all that are ready serve"
     yield from (f"warning: {warning}" for warning in answer["warnings"])
 
 

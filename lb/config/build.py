@@ -38,7 +38,7 @@ from lb.model.config import AdminPlane, Config, Log, Shutdown, Workers
 from lb.model.endpoint import Admin, Endpoint
 from lb.model.listener import Keepalive, Listener, RefuseBy, TcpOptions, Timeouts, UnixSocket
 from lb.model.networks import Networks
-from lb.model.pool import ConnectRule, HashOn, HashRule, OutlierRule, Policy, Pool, QueueRule
+from lb.model.pool import ConnectRule, HashOn, HashRule, OnAllDown, OutlierRule, Policy, Pool, QueueRule
 from lb.model.proxy import ProxyVersion
 
 Lists = Mapping[str, Networks]
@@ -130,6 +130,8 @@ def pool(name: str, section: PoolSection) -> Pool:
         hash=HashRule(HashOn(hashed.on), hashed.table, hashed.bound_percent, hashed.key),
         send_proxy=send_proxy,
         outlier=outlier(section.outlier),
+        on_all_down=OnAllDown(section.on_all_down),
+        panic_percent=section.panic_percent,
     )
 
 

@@ -14,7 +14,7 @@ from lb.config.numbers import Count, Duration, Prime, ZeroOr
 from lb.config.section import LONGEST, NAME, SESSIONS_MAX, Section, defaults, keys
 from lb.model.address import SocketAddress
 from lb.model.endpoint import WEIGHT_MAX, Endpoint
-from lb.model.pool import ConnectRule, HashOn, HashRule, OutlierRule, Policy, Pool, QueueRule
+from lb.model.pool import ConnectRule, HashOn, HashRule, OnAllDown, OutlierRule, Policy, Pool, QueueRule
 
 ENDPOINT = defaults(Endpoint)
 OUTLIER_RULE = defaults(OutlierRule)
@@ -105,7 +105,7 @@ class OnDownSection(Section):
 
 class PoolSection(Section):
     later = keys(
-        "discover slow_start on_all_down panic_percent overprovision_percent prefer_zone role"
+        "discover slow_start overprovision_percent prefer_zone role"
         " lag_max fallback tier objective redundancy"
     )
 
@@ -128,5 +128,11 @@ class PoolSection(Section):
     """Open each connection to an endpoint with a PROXY header that names the client: v1, v2; empty: none."""
     drain: Annotated[float, Duration("0s", LONGEST)] = POOL.drain_s
     """How long an endpoint that was removed or drained may keep its sessions."""
+    on_all_down: Annotated[str, Word(tuple(word.value for word in OnAllDown))] = POOL.on_all_down.value
+    """New sessions while no endpoint is eligible: reject (they are reset), or any (they go to whoever is
+    ready, whatever its health)."""
+    panic_percent: Annotated[int, Count(0, 100, "percent")] = POOL.panic_percent
+    """While less than this share of the ready endpoints is eligible, all of them are, whatever their health:
+    those that are left would be overrun; 0: never."""
     on_down: Annotated[OnDownSection | None, shorthand.ON_DOWN] = None
     """What becomes of the sessions of an endpoint that went DOWN: keep, close or {close_after: 30s}."""

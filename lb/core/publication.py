@@ -11,7 +11,7 @@ from lb.core.agenda import Entry, Need
 from lb.core.commands import Emit, PublishSnapshot
 from lb.core.memory import Memory
 from lb.core.state import EndpointState, PoolState
-from lb.core.transitions import Axis, change, eligible
+from lb.core.transitions import Axis, change, serving
 from lb.model.cause import Cause
 from lb.model.endpoint import Agent, Health
 
@@ -45,12 +45,13 @@ def derive(memory: Memory, now: float) -> None:
 
 
 def derive_pool(memory: Memory, pool: PoolState, cause: Cause, now: float) -> None:
-    serving = eligible(pool.endpoints.values())
-    numbers = {endpoint.id for endpoint in serving}
+    found, panics = serving(pool)
+    numbers = {endpoint.id for endpoint in found}
     for endpoint in pool.endpoints.values():
         set_eligible(memory, endpoint, endpoint.id in numbers, cause, now)
-    memory.draft.put_pool(pool, serving)
-    note_emptiness(memory, pool, not serving, cause)
+    memory.draft.put_pool(pool, found)
+    note_panic(memory, pool, panics, cause)
+    note_emptiness(memory, pool, not found, cause)
 
 
 def note_emptiness(memory: Memory, pool: PoolState, is_empty: bool, cause: Cause) -> None:
@@ -65,6 +66,18 @@ def note_emptiness(memory: Memory, pool: PoolState, is_empty: bool, cause: Cause
         memory.emit("pool_emptied", facts, "warning" if cause is Cause.CONFIG else "error")
 
 
+def note_panic(memory: Memory, pool: PoolState, panics: bool, cause: Cause) -> None:
+    """Likewise."""
+    if panics == pool.panics or pool.removed:
+        return
+    pool.panics = panics
+    facts = {"pool": pool.pool.name, "cause": cause.value}
+    if panics:
+        memory.emit("panic_began", facts, "error")
+    else:
+        memory.emit("panic_ended", facts)
+
+
 def set_eligible(memory: Memory, endpoint: EndpointState, to: bool, cause: Cause, now: float) -> None:
     if endpoint.eligible == to:
         return
@@ -76,6 +89,8 @@ def set_eligible(memory: Memory, endpoint: EndpointState, to: bool, cause: Cause
 def grounds(endpoint: EndpointState, to: bool) -> str:
     if endpoint.removed:
         return "it left the configuration"
+    if to and (endpoint.health is Health.DOWN or endpoint.ejected):
+        return "panic: its health is ignored"
     if to and endpoint.health is Health.UNKNOWN:
         return "no other endpoint of the pool is eligible"
     agent = "" if endpoint.agent is Agent.READY else f", agent {endpoint.agent.value}"

@@ -22,6 +22,7 @@ class PoolState:
     endpoints: dict[str, EndpointState] = field(default_factory=dict)
     removed: bool = False
     is_empty: bool = False  # nothing was eligible at last
+    panics: bool = False  # health was ignored at last
     withheld_told_s: float = float("-inf")  # when it was last said that no more may be ejected
 
 

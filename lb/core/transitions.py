@@ -35,10 +35,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from typing import NamedTuple
 
-from lb.core.state import EndpointState
+from lb.core.state import EndpointState, PoolState
 from lb.model.cause import Cause
 from lb.model.endpoint import Admin, Agent, Health
+from lb.model.pool import OnAllDown
 from lb.model.record import Record
 
 State = Health | Admin | Agent
@@ -78,6 +80,13 @@ class Axis(Enum):
     ELIGIBLE = "eligible"
 
 
+class Serving(NamedTuple):
+    """Who gets new sessions of a pool, and whether their health is ignored."""
+
+    endpoints: list[EndpointState]
+    panics: bool
+
+
 class IllegalTransition(Exception):
     """A defect of lb's own: the table does not know this change. The state is as it was."""
 
@@ -91,6 +100,17 @@ def eligible(endpoints: Iterable[EndpointState]) -> list[EndpointState]:
         or proven
         or [each for each in invited if is_presumed(each)]
     )
+
+
+def serving(pool: PoolState) -> Serving:
+    """Too few may be worse than some that are DOWN: those that are left would be overrun, or the fault may be
+    in how we look. So where the pool says so, all that are READY serve, whatever is known of their health."""
+    found = eligible(pool.endpoints.values())
+    invited = [each for each in pool.endpoints.values() if is_invited(each)]
+    too_few = 100 * len(found) < pool.pool.panic_percent * len(invited)
+    if too_few or (not found and pool.pool.on_all_down is OnAllDown.ANY):
+        return Serving(invited, len(invited) > len(found))
+    return Serving(found, False)
 
 
 def is_invited(endpoint: EndpointState) -> bool:

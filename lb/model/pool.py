@@ -65,6 +65,14 @@ class QueueRule:
     timeout_s: float = 5.0
 
 
+class OnAllDown(Enum):
+    """What becomes of new sessions while no endpoint is eligible. ANY: they go to whoever is READY, whatever
+    is known of its health."""
+
+    REJECT = "reject"
+    ANY = "any"
+
+
 @dataclass(frozen=True, slots=True)
 class OutlierRule:
     """When an endpoint that fails sessions is set aside: so many in a row could not connect, were reset
@@ -98,6 +106,8 @@ class Pool:
     hash: HashRule = HashRule()
     send_proxy: ProxyVersion | None = None
     outlier: OutlierRule | None = OutlierRule()
+    on_all_down: OnAllDown = OnAllDown.REJECT
+    panic_percent: int = 0
 
     @property
     def checks(self) -> Checks:

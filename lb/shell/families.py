@@ -166,6 +166,13 @@ POOL: Family[Mapping[str, int]] = Family(
     ("state",),
 )
 
+PANIC: Family[bool] = Family(
+    "gauge",
+    "lb_pool_panic",
+    "1 while endpoints serve whatever is known of their health (panic_percent, on_all_down: any).",
+    int,
+)
+
 POOL_COUNTS: tuple[Family[PoolCounts], ...] = (
     Family("gauge", "lb_pool_queued", "Sessions that wait for room at an endpoint.", lambda c: c.queued),
     Family("counter", "lb_pool_queued_total", "Sessions that had to wait.", lambda c: c.queued_total),

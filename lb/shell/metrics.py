@@ -24,6 +24,7 @@ from lb.shell.families import (
     ENDPOINT,
     LISTENER,
     LOOP_LAG,
+    PANIC,
     POOL,
     POOL_COUNTS,
     WHOLE,
@@ -31,7 +32,7 @@ from lb.shell.families import (
     Member,
     Worker,
 )
-from lb.shell.observed import EndpointView, Observed
+from lb.shell.observed import EndpointView, Observed, pools_in_panic
 
 NO_ENDPOINTS = dict.fromkeys(
     ("configured", "eligible", "up", "down", "unknown", "drain", "maint", "removed"), 0
@@ -61,6 +62,7 @@ def lines(observed: Observed) -> list[str]:
         (labels([("pool", each.name)]), observed.board.pool(observed.pool_ids[each.name]))
         for each in observed.config.pools
     ]
+    panicking = pools_in_panic(observed.endpoints)
     checked = [(label, member) for label, member in endpoints if member.view.checks]
     workers = [
         (
@@ -80,6 +82,9 @@ def lines(observed: Observed) -> list[str]:
     for check in CHECK_OVER_TLS:
         found += check.lines(over_tls)
     found += POOL.lines((labels([("pool", name)]), states) for name, states in pools(observed).items())
+    found += PANIC.lines(
+        (labels([("pool", each.name)]), each.name in panicking) for each in observed.config.pools
+    )
     for pool in POOL_COUNTS:
         found += pool.lines(counted)
     for worker in WORKER:

@@ -5,7 +5,7 @@ Status and metrics are functions of this value, and of nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -156,3 +156,8 @@ class Observed:
 
 
 Json = dict[str, Any]
+
+
+def pools_in_panic(endpoints: Iterable[EndpointView]) -> Set[str]:
+    """Where an endpoint serves that its health, or what sessions saw of it, would keep from it."""
+    return {view.key.pool for view in endpoints if view.eligible and view.health is Health.DOWN}

@@ -81,6 +81,7 @@ def answer(**facts: Any) -> dict[str, Any]:
                 "name": "web",
                 "policy": "round_robin",
                 "queued": 0,
+                "panics": False,
                 "endpoints": [
                     endpoint("a"),
                     endpoint("b", address="10.0.0.2:80", sessions_open=0, connect_failures_total=7, **down),
@@ -125,7 +126,7 @@ def test_status_in_a_pipe_is_aligned_text(lb: Lb, server: FakeLb) -> None:
 
 def test_status_shows_how_many_wait_where_somebody_does(lb: Lb, server: FakeLb) -> None:
     [pool] = answer()["pools"]
-    server.answers["GET /api/v1/status"] = 200, answer(pools=[pool | {"queued": 12}])
+    server.answers["GET /api/v1/status"] = 200, answer(pools=[pool | {"queued": 12, "panics": False}])
     shown = lb("status").out
     assert "\n\nPOOL  QUEUED\nweb       12\n\nWORKER" in shown
 

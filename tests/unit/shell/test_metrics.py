@@ -38,6 +38,7 @@ IN_SCOPE = {
     "lb_check_last_run_age_seconds",
     "lb_check_certificate_expiry_timestamp_seconds",
     "lb_pool_endpoints",
+    "lb_pool_panic",
     "lb_pool_queued",
     "lb_pool_queued_total",
     "lb_pool_retries_total",
