@@ -99,6 +99,8 @@ def state(endpoint: Json, now_s: float) -> str:
         return f"{endpoint['agent']} by its agent {since}" + (f", health {health}" if health != "UP" else "")
     if endpoint["ejected"]:
         return f"EJECTED {since}, {duration(endpoint['returns_in_s'])} more"
+    if endpoint["ramp_percent"] < 100:
+        since += f", at {endpoint['ramp_percent']} % of its share"
     if not checks:
         return f"{health} {since}, not checked"
     which, last = telling(health, checks)

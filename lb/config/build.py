@@ -132,6 +132,7 @@ def pool(name: str, section: PoolSection) -> Pool:
         outlier=outlier(section.outlier),
         on_all_down=OnAllDown(section.on_all_down),
         panic_percent=section.panic_percent,
+        slow_start_s=section.slow_start,
     )
 
 

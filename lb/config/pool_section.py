@@ -104,10 +104,7 @@ class OnDownSection(Section):
 
 
 class PoolSection(Section):
-    later = keys(
-        "discover slow_start overprovision_percent prefer_zone role"
-        " lag_max fallback tier objective redundancy"
-    )
+    later = keys("discover overprovision_percent prefer_zone role lag_max fallback tier objective redundancy")
 
     endpoints: list[Annotated[EndpointSection, shorthand.ADDRESS]]
     """The members: each an address, or a mapping."""
@@ -128,6 +125,9 @@ class PoolSection(Section):
     """Open each connection to an endpoint with a PROXY header that names the client: v1, v2; empty: none."""
     drain: Annotated[float, Duration("0s", LONGEST)] = POOL.drain_s
     """How long an endpoint that was removed or drained may keep its sessions."""
+    slow_start: Annotated[float, Duration("0s", "1h")] = POOL.slow_start_s
+    """How long an endpoint that comes back grows into its share, and into its sessions_max, by tenths; 0s: it
+    has them at once. Not at the start of lb."""
     on_all_down: Annotated[str, Word(tuple(word.value for word in OnAllDown))] = POOL.on_all_down.value
     """New sessions while no endpoint is eligible: reject (they are reset), or any (they go to whoever is
     ready, whatever its health)."""

@@ -23,7 +23,8 @@ class Need(IntEnum):
     PROBE = 3
     COUNT = 4  # something drains: sessions are counted
     RETURN = 5  # an endpoint has been set aside long enough
-    PUBLISH = 6  # a snapshot was held back for a moment
+    RAMP = 6  # an endpoint's slow start goes on
+    PUBLISH = 7  # a snapshot was held back for a moment
 
 
 class Entry(NamedTuple):

@@ -1,5 +1,6 @@
 """Changing an endpoint: each axis through `transitions.change`, and then what follows from the change.
 
+    health UP      its share grows slowly, where the pool says so
     health DOWN    its sessions are closed after `close_after_s`, unless it is UP again by then
     admin MAINT    probes stop; at its end what was known is forgotten, and a probe runs at once
     admin, agent   a drain begins or ends
@@ -11,7 +12,7 @@ follows does not depend on who asked.
 
 from __future__ import annotations
 
-from lb.core import drains, probes
+from lb.core import drains, probes, ramps
 from lb.core.agenda import Entry, Need
 from lb.core.commands import CloseSessions, Emit
 from lb.core.memory import Memory
@@ -26,6 +27,12 @@ def set_health(
 ) -> None:
     if not changed(memory, endpoint, Axis.HEALTH, to, cause, evidence, now):
         return
+    if to is Health.UP:
+        if cause is not Cause.CONFIG and endpoint.was_up:
+            ramps.begin(memory, endpoint, cause, now)
+        endpoint.was_up = True
+    else:
+        ramps.end(memory, endpoint, cause, evidence, now)
     if to is Health.DOWN:
         endpoint.down_since_s = now
         plan_close(memory, endpoint, now)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import chain
 
-from lb.core import axes, drains, ejections, observations, orders, probes, publication, reload
+from lb.core import axes, drains, ejections, observations, orders, probes, publication, ramps, reload
 from lb.core.agenda import Need
 from lb.core.commands import (
     CancelProbe,
@@ -156,6 +156,8 @@ class Brain:
                     sessions_end = True
                 case Need.RETURN:
                     ejections.come_back(memory, memory.endpoints[endpoint_id], "it had its time", now)
+                case Need.RAMP:
+                    ramps.step(memory, memory.endpoints[endpoint_id], now)
                 case Need.PUBLISH:
                     pass  # settling follows
         return sessions_end

@@ -51,7 +51,7 @@ class Draft:
     def put_endpoint(self, state: EndpointState) -> None:
         key, endpoint = state.key, state.endpoint
         line = EndpointLine(
-            key.endpoint, key.pool, endpoint.address, state.weight_effective, endpoint.sessions_max
+            key.endpoint, key.pool, endpoint.address, state.share, state.sessions_max_effective
         )
         self._endpoints.put(state.id, line)
 
@@ -120,7 +120,7 @@ class Draft:
         if state.pool.policy not in SCHEDULED:
             self._shares.pop(state.id, None)
             return ()
-        shares = [Share(each.id, each.weight_effective) for each in eligible]
+        shares = [Share(each.id, each.share) for each in eligible]
         line = self._pools[state.id]
         if line is not None and self._shares.get(state.id) == shares:
             return line.schedule
@@ -133,11 +133,7 @@ def hash_table(state: PoolState) -> HashTable | None:
     pool, rule = state.pool, state.pool.hash
     if pool.policy not in HASHED:
         return None
-    members = [
-        (each.id, name, each.weight_effective)
-        for name, each in sorted(state.endpoints.items())
-        if each.weight_effective
-    ]
+    members = [(each.id, name, each.share) for name, each in sorted(state.endpoints.items()) if each.share]
     if pool.policy is Policy.SOURCE_HASH:  # an entry for each unit
         weights = reduced([weight for _, _, weight in members])
         members = [(id, name, weight) for (id, name, _), weight in zip(members, weights, strict=True)]

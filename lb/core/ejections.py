@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lb.core import ramps
 from lb.core.agenda import Entry, Need
 from lb.core.commands import Emit
 from lb.core.memory import Memory
@@ -17,6 +18,7 @@ from lb.core.state import CheckState, EndpointState
 from lb.core.transitions import Axis, change
 from lb.health.ejection import ejected_max, ejection_s
 from lb.model.cause import Cause
+from lb.model.endpoint import Health
 from lb.model.pool import OutlierRule
 
 WITHHELD_EVERY_S = 10.0  # records that say so, per pool
@@ -54,6 +56,7 @@ def eject(memory: Memory, endpoint: EndpointState, rule: OutlierRule, why: str, 
     endpoint.ejected_s, endpoint.passes_since = now, 0
     seconds = ejection_s(rule, endpoint.ejections)
     set_ejected(memory, endpoint, True, f"{why}; set aside for {seconds:g} s", now)
+    ramps.end(memory, endpoint, Cause.OUTLIER, "it is ejected", now)
     memory.agenda.set(Entry(Need.RETURN, endpoint.id), now + seconds)
 
 
@@ -61,6 +64,8 @@ def come_back(memory: Memory, endpoint: EndpointState, why: str, now: float) -> 
     memory.agenda.clear(Entry(Need.RETURN, endpoint.id))
     endpoint.returned_s = now
     set_ejected(memory, endpoint, False, why, now)
+    if endpoint.health is Health.UP:
+        ramps.begin(memory, endpoint, Cause.OUTLIER, now)
 
 
 def note_probe(memory: Memory, endpoint: EndpointState, each: CheckState, ok: bool, now: float) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lb.core import axes, drains, ejections, probes
+from lb.core import axes, drains, ejections, probes, ramps
 from lb.core.memory import Memory
 from lb.core.publication import set_eligible
 from lb.core.state import EndpointState, ListenerState, PoolState
@@ -101,6 +101,9 @@ def load_pool(memory: Memory, pool: Pool, starting: bool, now: float) -> None:
         state.endpoints[endpoint.name] = memory.live[member.key] = member
     for member in members.values():
         remove(memory, member, now)
+    if before.slow_start_s != pool.slow_start_s:
+        for member in list(state.endpoints.values()):
+            ramps.follow(memory, member, now)
     if before.close_after_s != pool.close_after_s:
         for member in state.endpoints.values():
             axes.plan_close(memory, member, now)
@@ -142,6 +145,7 @@ def arrive(
     memory.emit("endpoint_added", key._asdict() | facts, level)
     axes.set_weight(memory, state, weight, Cause.CONFIG, BY_FILE, now)
     axes.set_admin(memory, state, admin, Cause.CONFIG, BY_FILE, now)
+    state.was_up = not starting
     if starting and pool.pool.checks.initial_up:
         trust(memory, state, now)
     else:
@@ -179,6 +183,7 @@ def update(memory: Memory, state: EndpointState, endpoint: Endpoint, now: float)
 def remove(memory: Memory, endpoint: EndpointState, now: float) -> None:
     """It left the file, or its name has gone to another address."""
     probes.stop(memory, endpoint)
+    ramps.end(memory, endpoint, Cause.CONFIG, "it left the configuration", now)
     endpoint.removed = True
     if memory.live[endpoint.key] is endpoint:
         del memory.live[endpoint.key]

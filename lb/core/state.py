@@ -11,6 +11,8 @@ from lb.model.endpoint import WEIGHT_MAX, Admin, Agent, Endpoint, EndpointKey, H
 from lb.model.listener import Listener
 from lb.model.pool import Pool
 
+RAMP_FULL = 10
+
 
 @dataclass(slots=True, eq=False)
 class PoolState:
@@ -23,6 +25,7 @@ class PoolState:
     removed: bool = False
     is_empty: bool = False  # nothing was eligible at last
     panics: bool = False  # health was ignored at last
+    ramping: set[int] = field(default_factory=set)  # ids of endpoints that have not their whole share
     withheld_told_s: float = float("-inf")  # when it was last said that no more may be ejected
 
 
@@ -69,6 +72,7 @@ class EndpointState:
     agent: Agent = Agent.READY
     agent_percent: int = 100  # of the weight
     ejected: bool = False
+    ramp: int = RAMP_FULL  # tenths of its share
     eligible: bool = False
     since_s: float = 0.0  # the last change of health, admin or eligible
     transitions: Counter[tuple[str, str]] = field(default_factory=Counter)  # of health and admin: (to, cause)
@@ -77,6 +81,10 @@ class EndpointState:
     checks: list[CheckState] = field(default_factory=list)  # made by lb/core/axes.py
     checked_by: Checks = NO_CHECKS  # what they were made from
     down_since_s: float = 0.0  # means something while health is DOWN
+
+    # Slow start. Written by lb/core/ramps.py.
+    ramp_from_s: float = 0.0  # means something while it ramps
+    was_up: bool = False  # since lb started, or since it came later: the next time it is UP it comes back
 
     # Ejection. Written by lb/core/ejections.py.
     ejections: int = 0  # in a row
@@ -92,6 +100,16 @@ class EndpointState:
 
     def __str__(self) -> str:
         return str(self.key)
+
+    @property
+    def share(self) -> int:
+        """The weight that the data path has: in tenths while somebody in the pool ramps."""
+        return self.weight_effective * self.ramp if self.pool.ramping else self.weight_effective
+
+    @property
+    def sessions_max_effective(self) -> int:
+        sessions_max = self.endpoint.sessions_max
+        return max(1, sessions_max * self.ramp // RAMP_FULL) if sessions_max else 0
 
     @property
     def weight_effective(self) -> int:

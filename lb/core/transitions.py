@@ -9,6 +9,7 @@ Theory
         agent     reported   READY, DRAIN, MAINT     what the endpoint's own agent wants
         percent   reported   0 to 256                how much of the weight its agent lets it have
         ejected   inferred   True, False             it failed sessions in a row, and is set aside for a while
+        ramp      derived    1 to 10                 tenths of its share, while it comes back (slow start)
 
     From these `eligible` is derived, for a whole pool at once, by one function below: an endpoint is
     eligible if it is UP, READY by order and by its agent, and has a weight: the ordered one (the operator's,
@@ -77,6 +78,7 @@ class Axis(Enum):
     AGENT = "agent"
     AGENT_PERCENT = "agent_percent"
     EJECTED = "ejected"
+    RAMP = "ramp"
     ELIGIBLE = "eligible"
 
 
@@ -135,7 +137,7 @@ def change(
     ):
         raise IllegalTransition(f"{endpoint}: {axis.value} {before} to {to} by {cause}")
     setattr(endpoint, axis.value, to)
-    if axis not in (Axis.WEIGHT, Axis.AGENT_PERCENT):
+    if axis not in (Axis.WEIGHT, Axis.AGENT_PERCENT, Axis.RAMP):
         endpoint.since_s = now
     if isinstance(to, State):
         endpoint.transitions[to.value, cause.value] += 1
@@ -156,5 +158,7 @@ def level_of(axis: Axis, to: State | int, cause: Cause) -> str:
     """What follows from something already said, or from the file, is for those who look closely."""
     if to is Health.DOWN or (axis is Axis.EJECTED and to):
         return "warning"
+    if axis is Axis.RAMP and cause is Cause.SLOW_START:
+        return "debug"
     follows = axis is Axis.ELIGIBLE or (axis is Axis.HEALTH and cause is not Cause.PROBE)
     return "debug" if follows else "info"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lb.core.agenda import Entry, Need
 from lb.core.memory import Memory
 from lb.core.probes import planned_s
-from lb.core.state import CheckState, EndpointState
+from lb.core.state import RAMP_FULL, CheckState, EndpointState
 from lb.model.address import SocketAddress
 from lb.model.check import Certificate, Check, ProbeResult
 from lb.model.endpoint import Admin, Agent, EndpointKey, Health
@@ -53,6 +53,7 @@ class EndpointView:
     eligible: bool
     weight: int
     weight_effective: int
+    ramp_percent: int
     sessions_max: int
     since_s: float
     removed: bool
@@ -76,6 +77,7 @@ def view(memory: Memory, state: EndpointState) -> EndpointView:
         eligible=state.eligible,
         weight=state.weight,
         weight_effective=state.weight_effective,
+        ramp_percent=100 * state.ramp // RAMP_FULL,
         sessions_max=state.endpoint.sessions_max,
         since_s=state.since_s,
         removed=state.removed,

@@ -13,6 +13,7 @@ class Cause(Enum):
     CONFIG = "CONFIG"
     AGENT = "AGENT"
     OUTLIER = "OUTLIER"
+    SLOW_START = "SLOW_START"
 
 
 class Reason(Enum):

@@ -93,6 +93,9 @@ class Pool:
 
     `close_after_s` says what becomes of the sessions of an endpoint that went DOWN (`on_down`): None keeps
     them, 0 closes them at once, more closes them that much later unless the endpoint is UP again.
+
+    `slow_start_s`: how long an endpoint that comes back grows into its share; 0: it has it at once.
+    `panic_percent`: while less than this share of the READY endpoints is eligible, all of them are; 0: never.
     """
 
     name: str
@@ -108,6 +111,7 @@ class Pool:
     outlier: OutlierRule | None = OutlierRule()
     on_all_down: OnAllDown = OnAllDown.REJECT
     panic_percent: int = 0
+    slow_start_s: float = 0.0
 
     @property
     def checks(self) -> Checks:

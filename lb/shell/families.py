@@ -100,7 +100,12 @@ ENDPOINT: tuple[Family[Member], ...] = (
         "How often it was set aside.",
         lambda m: m.view.ejections_total,
     ),
-    Family("gauge", "lb_endpoint_weight", "The weight that counts now.", lambda m: m.view.weight_effective),
+    Family(
+        "gauge",
+        "lb_endpoint_weight",
+        "The weight that counts now.",
+        lambda m: m.view.weight_effective * m.view.ramp_percent / 100,
+    ),
     Family(
         "histogram",
         "lb_endpoint_connect_seconds",

@@ -88,6 +88,7 @@ def endpoint(observed: Observed, view: EndpointView) -> Json:
         "since": _wall(observed, view.since_s),
         "weight": view.weight,
         "weight_effective": view.weight_effective,
+        "ramp_percent": view.ramp_percent,
         "sessions_open": counts.sessions_open,
         "sessions_total": counts.sessions_total,
         "bytes_in": counts.bytes_in,

@@ -44,7 +44,7 @@ class FakeCrew(Crew):
         self.board = FakeBoard(count)
         self.rings = [FakeRing() for _ in range(count)]
         self.records: list[Record] = []
-        self.failures: list[tuple[int, Mapping[str, int]]] = []
+        self.failures: list[tuple[int, Mapping[str, int], int]] = []
         self.snapshots_compiled: list[int] = []
         super().__init__(
             count=count,
@@ -53,7 +53,7 @@ class FakeCrew(Crew):
             rings=self.rings,
             settings=SETTINGS,
             compile_snapshot=self.compile,
-            on_failures=lambda endpoint, reasons: self.failures.append((endpoint, reasons)),
+            on_failures=lambda *failed: self.failures.append(failed),
             on_event=self.records.append,
             worker_command=(sys.executable, "-m", "tests.support.fake_worker", str(self.conduct_path)),
         )

@@ -91,7 +91,8 @@ class FakeWorker:
     def _do_close(self, message: Message, fds: list[int]) -> None:
         """Told back, so that a test sees that it came."""
         key = next(key for key in ("endpoint", "listener") if key in message)
-        self._tell({"type": "failures", "endpoints": {str(message[key]): {f"{key} {message['reason']}": 1}}})
+        failed = {f"{key} {message['reason']}": 1, "in_row": 3}
+        self._tell({"type": "failures", "endpoints": {str(message[key]): failed}})
 
     def _do_drain(self, message: Message, fds: list[int]) -> None:
         for number in list(self._listening):

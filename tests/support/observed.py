@@ -54,6 +54,7 @@ class FakeEndpoint:
     eligible: bool = True
     weight: int = 1
     weight_effective: int = 1
+    ramp_percent: int = 100
     since_s: float = 900.0
     removed: bool = False
     drained: bool = False

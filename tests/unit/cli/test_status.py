@@ -25,6 +25,7 @@ def endpoint(name: str, **facts: Any) -> dict[str, Any]:
         "since": NOW_S - 3600,
         "weight": 1,
         "weight_effective": 1,
+        "ramp_percent": 100,
         "sessions_open": 2,
         "sessions_total": 602,
         "bytes_in": 1536,
@@ -173,6 +174,7 @@ def test_status_while_lb_starts_has_no_listeners_yet(lb: Lb, server: FakeLb) -> 
         ({"checks": []}, "UP 1h, not checked"),
         ({"checks": [], "admin": "DRAIN"}, "DRAIN 1h"),
         ({"ejected": True, "returns_in_s": 25.0}, "EJECTED 1h, 25s more"),
+        ({"ramp_percent": 40}, "UP 1h, at 40 % of its share"),
         ({"agent": "DRAIN"}, "DRAIN by its agent 1h"),
         ({"agent": "MAINT", "health": "DOWN"}, "MAINT by its agent 1h, health DOWN"),
         (

@@ -86,6 +86,7 @@ def test_status_of_an_endpoint_says_how_it_is_since_when_and_why() -> None:
         "since": WALL_S - 100,
         "weight": 1,
         "weight_effective": 1,
+        "ramp_percent": 100,
         "sessions_open": 2,
         "sessions_total": 20,
         "bytes_in": 200,
