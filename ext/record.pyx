@@ -47,6 +47,7 @@ REASON_WORDS[:] = [
 cdef const char* CLOSER_WORDS[3]
 CLOSER_WORDS[:] = ["client", "endpoint", "lb"]
 cdef const char* RESULT_WORDS[FAILURES + 2]
+# early_reset and silent are of connections that stood; they keep the places.
 RESULT_WORDS[:] = ["refused", "timeout", "unreachable", "reset", "local", "early_reset", "silent",
                    "connected", "unfinished"]
 

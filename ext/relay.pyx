@@ -96,7 +96,7 @@ cdef void count_bytes(engine_t* e, session_t* s, int source, uint64_t size,
     cell.bytes_out += size
     if s.first_byte_ns == 0:
         s.first_byte_ns = e.now_ns
-        if unlikely(load_acquire_32(&e.board.failed_in_row[s.endpoint]) != 0):
+        if not s.silent and unlikely(load_acquire_32(&e.board.failed_in_row[s.endpoint]) != 0):
             store_release_32(&e.board.failed_in_row[s.endpoint], 0)
         observe(&cell.first_byte, fast_bounds_us, (e.now_ns - s.connected_ns) // 1000)
         if weighs_costs(e, s):

@@ -24,6 +24,10 @@ DNS_QUERY = defaults(DnsQuery)
 GRPC_HEALTH = defaults(GrpcHealth)
 SMTP_GREETING = defaults(SmtpGreeting)
 
+# Of the DNS, and of TLS: labels of 1 to 63 characters, no escapes.
+LABEL = r"[!-\-/-\[\]-~]{1,63}"
+DNS_NAME = rf"({LABEL}\.)*{LABEL}\.?|\."
+HOST_NAME = rf"({LABEL}\.)*{LABEL}"
 QUERY_TYPES = ("A", "AAAA", "CNAME", "MX", "NS", "PTR", "SOA", "SRV", "TXT")
 
 PROXY_VERSIONS = tuple(version.value for version in ProxyVersion)
@@ -135,7 +139,7 @@ class CheckSection(Section):
 
     tls: Annotated[bool, Flag()] = False
     """Speak TLS, after a PROXY header; the types tls and https do."""
-    sni: Annotated[str | None, Either(None, Text("a host name", "[!-~]+"))] = None
+    sni: Annotated[str | None, Either(None, Text("a host name", HOST_NAME, 253))] = None
     """TLS: the name to ask for, and to verify; empty: none is asked for, and the address is verified."""
     alpn: Annotated[list[Annotated[str, Text("a protocol", "[!-~]{1,255}")]], shorthand.ONE] = []  # noqa: RUF012
     """TLS: protocols, one of which must be agreed on: one, or a list (h2, http/1.1); empty: none is
@@ -171,7 +175,7 @@ class CheckSection(Section):
     reply: Annotated[str | None, Either(None, Pattern())] = DATAGRAM.reply
     """udp: what the reply must match somewhere (RE2); empty: any will do."""
 
-    query: Annotated[str | None, Either(None, Text("a name of the DNS", r"[!-~]{1,255}"))] = None
+    query: Annotated[str | None, Either(None, Text("a name of the DNS", DNS_NAME, 253))] = None
     """dns: the name to ask for."""
     query_type: Annotated[str, Word(QUERY_TYPES)] = DNS_QUERY.query_type
     """dns: the type of record to ask for; there must be one in the answer."""

@@ -12,7 +12,7 @@ follows does not depend on who asked.
 
 from __future__ import annotations
 
-from lb.core import drains, probes, ramps
+from lb.core import drains, ejections, probes, ramps
 from lb.core.agenda import Entry, Need
 from lb.core.commands import CloseSessions, Emit
 from lb.core.memory import Memory
@@ -28,12 +28,14 @@ def set_health(
     if not changed(memory, endpoint, Axis.HEALTH, to, cause, evidence, now):
         return
     if to is Health.UP:
+        ejections.begin_anew(endpoint)
         if cause is not Cause.CONFIG and endpoint.was_up:
             ramps.begin(memory, endpoint, cause, now)
         endpoint.was_up = True
     else:
         ramps.end(memory, endpoint, cause, evidence, now)
     if to is Health.DOWN:
+        ejections.give_over(memory, endpoint, now)
         endpoint.down_since_s = now
         plan_close(memory, endpoint, now)
     elif to is Health.UP:
@@ -90,7 +92,7 @@ def observe_anew(memory: Memory, endpoint: EndpointState, cause: Cause, evidence
 
 def forget_observed(memory: Memory, endpoint: EndpointState) -> None:
     probes.stop(memory, endpoint)
-    checks = endpoint.checked_by = endpoint.pool.pool.checks
+    checks = endpoint.checked_by = endpoint.pool.checks
     endpoint.checks = [CheckState(place, check) for place, check in enumerate(checks.each)]
 
 

@@ -118,6 +118,11 @@ class Brain:
         """Those that were removed and that a session may still be of are among them."""
         return {name: state.id for name, state in self._memory.pools.items()}
 
+    @property
+    def panicking(self) -> frozenset[str]:
+        """Pools in which the health of endpoints is ignored."""
+        return frozenset(name for name, state in self._memory.pools.items() if state.panics)
+
     # ---- One event -----------------------------------------------------------------------------------
 
     def _take_in(self, event: Event, now: float) -> None:

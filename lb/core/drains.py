@@ -104,7 +104,8 @@ def drained(memory: Memory, endpoint: EndpointState, duration_s: float) -> None:
 
 
 def forget_endpoint(memory: Memory, endpoint: EndpointState) -> None:
-    memory.agenda.clear(Entry(Need.CLOSE, endpoint.id))
+    for need in (Need.CLOSE, Need.RETURN, Need.RAMP):
+        memory.agenda.clear(Entry(need, endpoint.id))
     del memory.endpoints[endpoint.id]
     del memory.leaving[endpoint.key, endpoint.endpoint.address]
     memory.draft.take_endpoint(endpoint)

@@ -14,14 +14,16 @@ from lb.core.axes import set_agent, set_agent_percent, set_health
 from lb.core.events import ProbeFinished, SessionsFailed
 from lb.core.memory import Memory
 from lb.core.state import CheckState, EndpointState
-from lb.health.damping import hold_down_s
+from lb.health.damping import DOWNS_MAX, hold_down_s
 from lb.health.plan import next_run
 from lb.health.streak import extended, verdict
 from lb.model.cause import Cause
-from lb.model.check import AgentQuery, Certificate, ProbeResult
+from lb.model.check import AgentQuery, Certificate, MysqlLogin, PostgresLogin, ProbeResult, Program
 from lb.model.endpoint import Health
 
+PERCENT_STEP = 5
 PROBE_GAP_S = 0.1  # between the starts of two probes that failed sessions asked for
+COSTLY = (Program, PostgresLogin, MysqlLogin, AgentQuery)  # for us, or for the endpoint
 DAY_S = 86400.0
 CERTIFICATE_WARN_S = 14 * DAY_S  # an automatic renewal comes 30 days before the end: this one is late
 
@@ -38,7 +40,7 @@ def probe_finished(memory: Memory, event: ProbeFinished, now: float) -> None:
         return
     each.last_result, each.last_run_s = event.result, now
     note_certificate(memory, endpoint, each, event.result.certificate)
-    if isinstance(each.check.question, AgentQuery):
+    if each.check.asks_agent:
         heed(memory, endpoint, each, event.result, now)
     else:
         each.streak = extended(each.streak, event.result.ok)
@@ -57,7 +59,7 @@ def judge(each: CheckState, proven: Health, now: float) -> None:
         return
     if proven is Health.DOWN and each.health is not Health.DOWN and each.check.damping is not None:
         each.held_until_s = now + hold_down_s(each.check.damping, each.downs_s, now)
-        each.downs_s.append(now)
+        each.downs_s = (*each.downs_s[1 - DOWNS_MAX :], now)
     each.health = proven
 
 
@@ -74,8 +76,14 @@ def heed(memory: Memory, endpoint: EndpointState, each: CheckState, result: Prob
     evidence = f"its agent: {result.detail}"
     if words.wish is not None:
         set_agent(memory, endpoint, words.wish, Cause.AGENT, evidence, now)
-    if words.percent is not None:
+    if words.percent is not None and is_news(words.percent, endpoint.agent_percent):
         set_agent_percent(memory, endpoint, words.percent, Cause.AGENT, evidence, now)
+
+
+def is_news(percent: int, before: int) -> bool:
+    """Many agents report their load, which is another each time; a snapshot for every point would be too
+    many."""
+    return percent in (0, 100) or before == 0 or abs(percent - before) >= PERCENT_STEP
 
 
 def combined(checks: Sequence[CheckState], any_suffices: bool) -> Health | None:
@@ -89,7 +97,7 @@ def combined(checks: Sequence[CheckState], any_suffices: bool) -> Health | None:
 
 
 def is_unheard(each: CheckState) -> bool:
-    return isinstance(each.check.question, AgentQuery) and each.health is Health.UNKNOWN
+    return each.check.asks_agent and each.health is Health.UNKNOWN
 
 
 def note_certificate(
@@ -123,11 +131,16 @@ def evidence(endpoint: EndpointState, each: CheckState, now: float) -> str:
 def sessions_failed(memory: Memory, event: SessionsFailed, now: float) -> None:
     """Not for an endpoint that is DOWN: that sessions still fail there is no news."""
     endpoint = memory.endpoints.get(event.endpoint_id)
-    if endpoint is None or endpoint.health is Health.DOWN:
+    if endpoint is None:
         return
-    ejections.consider(memory, endpoint, event.in_row, event.reasons, now)
+    ejections.count(endpoint, event.in_row)
+    if endpoint.health is Health.DOWN:
+        return
+    ejections.consider(memory, endpoint, event.reasons, now)
     for each in endpoint.checks:
         planned_s = probes.planned_s(memory, endpoint, each)
         if planned_s is not None:
-            at_s = min(planned_s, max(now, each.probe_started_s + PROBE_GAP_S))
+            costly = isinstance(each.check.question, COSTLY)
+            gap_s = each.check.interval_changing_s if costly else PROBE_GAP_S
+            at_s = min(planned_s, max(now, each.probe_started_s + gap_s))
             probes.plan(memory, endpoint, each, at_s)

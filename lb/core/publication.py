@@ -48,7 +48,7 @@ def derive_pool(memory: Memory, pool: PoolState, cause: Cause, now: float) -> No
     found, panics = serving(pool)
     numbers = {endpoint.id for endpoint in found}
     for endpoint in pool.endpoints.values():
-        set_eligible(memory, endpoint, endpoint.id in numbers, cause, now)
+        set_eligible(memory, endpoint, endpoint.id in numbers, cause, now, panics=panics)
     memory.draft.put_pool(pool, found)
     note_panic(memory, pool, panics, cause)
     note_emptiness(memory, pool, not found, cause)
@@ -78,20 +78,22 @@ def note_panic(memory: Memory, pool: PoolState, panics: bool, cause: Cause) -> N
         memory.emit("panic_ended", facts)
 
 
-def set_eligible(memory: Memory, endpoint: EndpointState, to: bool, cause: Cause, now: float) -> None:
+def set_eligible(
+    memory: Memory, endpoint: EndpointState, to: bool, cause: Cause, now: float, *, panics: bool = False
+) -> None:
     if endpoint.eligible == to:
         return
-    record = change(endpoint, Axis.ELIGIBLE, to, cause, grounds(endpoint, to), now)
+    record = change(endpoint, Axis.ELIGIBLE, to, cause, grounds(endpoint, to, panics), now)
     if record is not None:
         memory.commands.append(Emit(record))
 
 
-def grounds(endpoint: EndpointState, to: bool) -> str:
+def grounds(endpoint: EndpointState, to: bool, panics: bool) -> str:
     if endpoint.removed:
         return "it left the configuration"
-    if to and (endpoint.health is Health.DOWN or endpoint.ejected):
-        return "panic: its health is ignored"
-    if to and endpoint.health is Health.UNKNOWN:
+    if to and panics:
+        return "panic: health is ignored"
+    if to and (endpoint.health is Health.UNKNOWN or endpoint.ejected):
         return "no other endpoint of the pool is eligible"
     agent = "" if endpoint.agent is Agent.READY else f", agent {endpoint.agent.value}"
     ejected = ", ejected" if endpoint.ejected else ""

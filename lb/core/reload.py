@@ -86,7 +86,7 @@ def load_pool(memory: Memory, pool: Pool, starting: bool, now: float) -> None:
     elif state.pool == pool and not state.removed:
         return
     before, members = state.pool, state.endpoints
-    state.pool, state.removed, state.endpoints = pool, False, {}
+    state.pool, state.checks, state.removed, state.endpoints = pool, pool.checks, False, {}
     memory.unsettled[pool.name] = Cause.CONFIG
     if before.drain_s != pool.drain_s:
         drains.set_bound(memory, state)
@@ -146,7 +146,7 @@ def arrive(
     axes.set_weight(memory, state, weight, Cause.CONFIG, BY_FILE, now)
     axes.set_admin(memory, state, admin, Cause.CONFIG, BY_FILE, now)
     state.was_up = not starting
-    if starting and pool.pool.checks.initial_up:
+    if starting and pool.checks.initial_up:
         trust(memory, state, now)
     else:
         axes.observe_anew(memory, state, Cause.CONFIG, "it was added", now)
@@ -169,7 +169,8 @@ def update(memory: Memory, state: EndpointState, endpoint: Endpoint, now: float)
     """The same endpoint, and perhaps other wishes."""
     if state.ejected and state.pool.pool.outlier is None:
         ejections.come_back(memory, state, "the configuration ejects nobody", now)
-    before, rechecked = state.endpoint, state.checked_by != state.pool.pool.checks
+    before, checks = state.endpoint, state.pool.checks
+    rechecked = state.checked_by is not checks and state.checked_by != checks
     state.endpoint = endpoint
     if endpoint.weight != before.weight:
         axes.set_weight(memory, state, endpoint.weight, Cause.CONFIG, BY_FILE, now)
@@ -183,6 +184,7 @@ def update(memory: Memory, state: EndpointState, endpoint: Endpoint, now: float)
 def remove(memory: Memory, endpoint: EndpointState, now: float) -> None:
     """It left the file, or its name has gone to another address."""
     probes.stop(memory, endpoint)
+    ejections.forget(memory, endpoint, "it left the configuration", now)
     ramps.end(memory, endpoint, Cause.CONFIG, "it left the configuration", now)
     endpoint.removed = True
     if memory.live[endpoint.key] is endpoint:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 
-from lb.health.damping import DOWNS_MAX
 from lb.model.check import NO_CHECKS, Certificate, Check, Checks, ProbeResult
 from lb.model.endpoint import WEIGHT_MAX, Admin, Agent, Endpoint, EndpointKey, Health
 from lb.model.listener import Listener
@@ -21,6 +20,7 @@ class PoolState:
 
     id: int
     pool: Pool
+    checks: Checks = NO_CHECKS  # as the pool has them
     endpoints: dict[str, EndpointState] = field(default_factory=dict)
     removed: bool = False
     is_empty: bool = False  # nothing was eligible at last
@@ -52,8 +52,9 @@ class CheckState:
     last_result: ProbeResult | None = None
     last_run_s: float | None = None
     agent_said_down: bool = False  # and nothing else since
-    downs_s: deque[float] = field(default_factory=lambda: deque(maxlen=DOWNS_MAX))  # when it went DOWN
+    downs_s: tuple[float, ...] = ()  # when it went DOWN
     held_until_s: float = float("-inf")  # DOWN at least until then
+    passes_since: int = 0  # in a row, since the endpoint was ejected
     certificate: Certificate | None = None  # the last that a probe was shown
     certificate_warned: tuple[float, bool] | None = None  # of the one that expires then, and whether it has
 
@@ -87,10 +88,11 @@ class EndpointState:
     was_up: bool = False  # since lb started, or since it came later: the next time it is UP it comes back
 
     # Ejection. Written by lb/core/ejections.py.
+    in_row: int = 0  # sessions that failed, as was told last
+    in_row_before: int = 0  # of these, those of the time before it came back
     ejections: int = 0  # in a row
     ejections_total: int = 0
     ejected_s: float = float("-inf")  # the last time
-    passes_since: int = 0  # probes in a row, since then
     returned_s: float = float("-inf")
 
     # The way out. `removed` is written by lb/core/reload.py, the rest by lb/core/drains.py.

@@ -158,7 +158,7 @@ def level_of(axis: Axis, to: State | int, cause: Cause) -> str:
     """What follows from something already said, or from the file, is for those who look closely."""
     if to is Health.DOWN or (axis is Axis.EJECTED and to):
         return "warning"
-    if axis is Axis.RAMP and cause is Cause.SLOW_START:
+    if axis is Axis.AGENT_PERCENT or (axis is Axis.RAMP and cause is Cause.SLOW_START):
         return "debug"
     follows = axis is Axis.ELIGIBLE or (axis is Axis.HEALTH and cause is not Cause.PROBE)
     return "debug" if follows else "info"

@@ -216,6 +216,11 @@ class Check:
             return "https"
         return TYPES[type(self.question)]
 
+    @property
+    def asks_agent(self) -> bool:
+        """It tells what the endpoint wants, and does not prove that it serves."""
+        return isinstance(self.question, AgentQuery)
+
     def target(self, endpoint: SocketAddress) -> SocketAddress:
         """Where the probe goes. A port alone does not move a probe off a unix socket: it has none."""
         if not isinstance(endpoint, Address):

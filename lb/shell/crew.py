@@ -284,7 +284,8 @@ class Crew:
     def _heard(self, message: Message) -> None:
         if message["type"] == "failures":
             for endpoint_id, reasons in message["endpoints"].items():
-                self._on_failures(int(endpoint_id), reasons, reasons.pop("in_row"))
+                in_row = reasons.pop("in_row", 0)
+                self._on_failures(int(endpoint_id), reasons, in_row)
 
     def _emit(self, event: str, level: str = "info", **facts: Any) -> None:
         self._on_event(Record(event, level, facts))

@@ -32,7 +32,7 @@ from lb.shell.families import (
     Member,
     Worker,
 )
-from lb.shell.observed import EndpointView, Observed, pools_in_panic
+from lb.shell.observed import EndpointView, Observed
 
 NO_ENDPOINTS = dict.fromkeys(
     ("configured", "eligible", "up", "down", "unknown", "drain", "maint", "removed"), 0
@@ -62,7 +62,6 @@ def lines(observed: Observed) -> list[str]:
         (labels([("pool", each.name)]), observed.board.pool(observed.pool_ids[each.name]))
         for each in observed.config.pools
     ]
-    panicking = pools_in_panic(observed.endpoints)
     checked = [(label, member) for label, member in endpoints if member.view.checks]
     workers = [
         (
@@ -83,7 +82,7 @@ def lines(observed: Observed) -> list[str]:
         found += check.lines(over_tls)
     found += POOL.lines((labels([("pool", name)]), states) for name, states in pools(observed).items())
     found += PANIC.lines(
-        (labels([("pool", each.name)]), each.name in panicking) for each in observed.config.pools
+        (labels([("pool", each.name)]), each.name in observed.panicking) for each in observed.config.pools
     )
     for pool in POOL_COUNTS:
         found += pool.lines(counted)

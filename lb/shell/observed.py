@@ -5,7 +5,7 @@ Status and metrics are functions of this value, and of nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -131,7 +131,8 @@ class FileView(Protocol):
 class Observed:
     """`state`: starting, running or draining. `started_at` is wall-clock time; `now_s` and `wall_s` are one
     moment on both clocks. `warnings` come on top of the file's. `deaf`: listeners that nobody accepts from.
-    `access_dropped_total`: lines that the access log's writer lost, on top of the workers'."""
+    `panicking`: pools in which health is ignored. `access_dropped_total`: lines that the access log's writer
+    lost, on top of the workers'."""
 
     state: str
     pid: int
@@ -147,6 +148,7 @@ class Observed:
     endpoints: Sequence[EndpointView]
     listener_ids: Mapping[str, int]
     pool_ids: Mapping[str, int]
+    panicking: Set[str]
     workers: Sequence[WorkerView]
     deaf: Set[str]
     board: BoardView
@@ -158,8 +160,3 @@ class Observed:
 
 
 Json = dict[str, Any]
-
-
-def pools_in_panic(endpoints: Iterable[EndpointView]) -> Set[str]:
-    """Where an endpoint serves that its health, or what sessions saw of it, would keep from it."""
-    return {view.key.pool for view in endpoints if view.eligible and view.health is Health.DOWN}

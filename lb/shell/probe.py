@@ -129,14 +129,14 @@ class _Probe:
 
     async def _log_in(self, login: PostgresLogin | MysqlLogin) -> Passed:
         """By a library that blocks. It speaks TLS itself, after a word of its own protocol."""
+        check, rule = self.check, self.check.tls
+        context = tls.context_of(rule, tls.changed_ns(rule)) if rule else None
         try:
             sock = await _connected(self.address)
         except OSError as error:
             raise _translated("connect", error) from error
-        check, self.doing = self.check, "connected, no answer"
+        self.doing = "connected, no answer"
         sock.settimeout(check.timeout_s)
-        rule = check.tls
-        context = tls.context_of(rule, tls.changed_ns(rule)) if rule else None
         line = blocking.Line(sock, blocking.host_of(rule.sni if rule else None, self.address), context)
 
         def ask(line: blocking.Line) -> Passed:
@@ -146,7 +146,8 @@ class _Probe:
                 return postgres.ask(line, login)
             return mysql.ask(line, login, check.timeout_s)
 
-        return await _translating("answer", blocking.asked(line, ask))
+        protocol = "PostgreSQL" if isinstance(login, PostgresLogin) else "MySQL"
+        return await _translating("answer", blocking.asked(line, ask, protocol))
 
     async def _secure(self, rule: TlsRule, header: bytes) -> str:
         try:

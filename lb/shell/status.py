@@ -6,7 +6,7 @@ from lb import __version__
 from lb.model.address import spans
 from lb.model.endpoint import Health
 from lb.model.listener import Listener
-from lb.shell.observed import CheckView, EndpointView, Json, Observed, WorkerView, pools_in_panic
+from lb.shell.observed import CheckView, EndpointView, Json, Observed, WorkerView
 
 
 def status(observed: Observed) -> Json:
@@ -49,7 +49,6 @@ def listener(observed: Observed, each: Listener) -> Json:
 def pools(observed: Observed) -> list[Json]:
     """A pool that left the configuration stands last, without a policy, until its sessions have ended; so do
     the endpoints that left a pool, for another may have taken the name."""
-    panicking = pools_in_panic(observed.endpoints)
     policies: dict[str, str | None] = {pool.name: pool.policy.value for pool in observed.config.pools}
     members: dict[str, list[EndpointView]] = {name: [] for name in policies}
     for view in observed.endpoints:
@@ -59,7 +58,7 @@ def pools(observed: Observed) -> list[Json]:
             "name": name,
             "policy": policies.get(name),
             "queued": queued(observed, name),
-            "panics": name in panicking,
+            "panics": name in observed.panicking,
             "endpoints": [endpoint(observed, view) for view in sorted(views, key=lambda view: view.removed)],
         }
         for name, views in members.items()

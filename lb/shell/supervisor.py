@@ -198,6 +198,7 @@ class Supervisor:
             endpoints=self.brain.endpoints(),
             listener_ids=self.brain.listener_ids,
             pool_ids=self.brain.pool_ids,
+            panicking=self.brain.panicking,
             workers=self.crew.workers(),
             deaf=self.crew.deaf,
             board=self.board,

@@ -124,3 +124,39 @@ def test_endpoint_that_answers_in_time_is_not_silent_later(scene: Scene) -> None
     assert read_exactly(client, 1) == b"!"
     client.sendall(b"?")
     throughout(lambda: not failures(bench), for_s=3 * TIMEOUT_MS / 1000, reason="it has answered once")
+
+
+def test_session_that_asks_nothing_proves_nothing(scene: Scene) -> None:
+    """A monitor connects and leaves: it is no proof that the endpoint serves."""
+    endpoint = scene.endpoint()
+    bench = scene.relay(endpoint)
+    reset_early(scene, bench, endpoint)
+    client, server = scene.session(bench, endpoint)
+    client.shutdown(socket.SHUT_WR)
+    server.close()
+    assert scene.record(bench)["reason"] == "done"
+    reset_early(scene, bench, endpoint)
+    assert in_row(bench) == 2
+
+
+def test_reset_as_the_answer_to_a_client_that_has_ended_blames_nobody(scene: Scene) -> None:
+    endpoint = scene.endpoint()
+    bench = scene.relay(endpoint)
+    client, server = scene.session(bench, endpoint)
+    client.shutdown(socket.SHUT_WR)
+    assert server.recv(1) == b""
+    reset(server)
+    assert scene.record(bench)["reason"] == "endpoint_reset"
+    assert failures(bench) == {}
+
+
+def test_late_first_bytes_do_not_end_the_row(scene: Scene) -> None:
+    endpoint = scene.endpoint()
+    bench = scene.relay(endpoint, first_byte_timeout_ms=TIMEOUT_MS)
+    for count in (1, 2, 3):
+        client, server = scene.session(bench, endpoint)
+        client.sendall(b"?")
+        found = eventually(lambda: failures(bench), within_s=5, reason="it was asked, and says nothing")
+        assert found[0]["in_row"] == count
+        server.sendall(b"!")
+        assert read_exactly(client, 1) == b"!"

@@ -188,13 +188,14 @@ def test_endpoint_that_is_cut_off_fails_no_new_session_and_is_down_in_time(
     folder: Path, scale: Scale
 ) -> None:
     """Packets for it are dropped, in a network namespace."""
-    printed = run_in_netns(CUT_OFF, str(folder), str(scale.of(full=20, ci=2)))
+    count = scale.of(full=20, ci=2)
+    printed = run_in_netns(CUT_OFF, str(folder), str(count), within_s=30.0 + 20.0 * count)
     trials = [line.split() for line in printed.splitlines() if line.count(" ") == 2]
     taken = [float(down_s) for down_s, _, _ in trials]
     failed = sum(int(failed) for _, _, failed in trials)
     sessions = sum(int(count) for _, count, _ in trials)
     told(f"cut off: {failed} of {sessions} new sessions failed; DOWN", taken)
-    assert len(trials) == scale.of(full=20, ci=2)
+    assert len(trials) == count
     assert failed == 0
     assert max(taken) < 2 * 4.0
 

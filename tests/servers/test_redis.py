@@ -42,7 +42,7 @@ def test_password_is_wanted_and_given(tmp_path: Path) -> None:
         assert probed(RedisPing(password="secret"), server.address).ok
         assert probed(RedisPing(), server.address).detail == "answered -NOAUTH Authentication required."
         result = probed(RedisPing(password="wrong"), server.address)
-        assert result.detail.startswith("answered -WRONGPASS invalid username-password pair"), result.detail
+        assert result.detail == "answered -WRONGPASS to AUTH"
 
 
 def test_server_that_loads_or_is_busy_fails(server: Server) -> None:

@@ -13,7 +13,7 @@ PREFIX = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", 'ip link 
 RUNS_WITHIN_S = 60.0
 
 
-def run_in_netns(script: str, *arguments: str) -> str:
+def run_in_netns(script: str, *arguments: str, within_s: float = RUNS_WITHIN_S) -> str:
     """Runs to its end and returns what it printed; skips the test where namespaces are not to be had."""
     try:
         subprocess.run([*PREFIX, "true"], check=True, capture_output=True, timeout=RUNS_WITHIN_S)
@@ -23,7 +23,7 @@ def run_in_netns(script: str, *arguments: str) -> str:
         [*PREFIX, sys.executable, "-c", script, *arguments],
         capture_output=True,
         text=True,
-        timeout=RUNS_WITHIN_S,
+        timeout=within_s,
     )
     assert done.returncode == 0, f"exit {done.returncode}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
     return done.stdout
@@ -34,7 +34,7 @@ def neighbour(name: str, ours: str, theirs: str) -> Iterator[str]:
     """Within `run_in_netns`: one more namespace, behind a pair of interfaces. Ours is called `name`; the
     addresses are of one /24. Yields the path of the namespace."""
     process = subprocess.Popen(
-        ["unshare", "--net", "sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE, text=True
+        ["unshare", "--net", "sh", "-c", "echo; exec sleep 900"], stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None

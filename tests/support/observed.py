@@ -163,6 +163,7 @@ def observed(**changed: Any) -> Observed:
         "endpoints": ENDPOINTS,
         "listener_ids": {"public": 0},
         "pool_ids": {"web": 0, "plain": 1},
+        "panicking": frozenset(),
         "workers": (FakeWorker(0, 43, "serving", 0), FakeWorker(1, None, "dead", 2)),
         "deaf": frozenset(),
         "board": FakeBoard(),

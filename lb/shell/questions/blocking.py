@@ -7,6 +7,7 @@ socket down, which ends whatever the thread waits for; nobody waits for the thre
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import threading
@@ -15,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from lb.model.address import Address, SocketAddress
-from lb.shell.questions.answer import Passed
+from lb.shell.questions.answer import Failed, Passed
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,11 @@ def host_of(sni: str | None, address: SocketAddress) -> str:
     return sni or (address.host if isinstance(address, Address) else "localhost")
 
 
-async def asked(line: Line, ask: Callable[[Line], Passed]) -> Passed:
+async def asked(line: Line, ask: Callable[[Line], Passed], protocol: str) -> Passed:
     """What `ask` returns, or raises. The socket is closed by then, unless the asker was cancelled: then it
     soon is."""
     loop = asyncio.get_running_loop()
+    same = socket.socket(fileno=os.dup(line.sock.fileno()))  # TLS takes the other one for itself
     answer: asyncio.Future[Passed] = loop.create_future()
 
     def settle(passed: Passed | None, error: Exception | None) -> None:
@@ -47,11 +49,14 @@ async def asked(line: Line, ask: Callable[[Line], Passed]) -> Passed:
             answer.set_exception(error or AssertionError("neither an answer nor an error"))
 
     def run() -> None:
-        passed, failure = None, None
+        passed: Passed | None = None
+        failure: Exception | None = None
         try:
             passed = ask(line)
-        except Exception as error:
+        except (OSError, Failed) as error:
             failure = error
+        except Exception:  # whatever a library says of bytes that are none of its protocol
+            failure = Failed(f"not {protocol}")
         finally:
             line.sock.close()
         with suppress(RuntimeError):  # the loop has ended meanwhile
@@ -61,6 +66,8 @@ async def asked(line: Line, ask: Callable[[Line], Passed]) -> Passed:
     try:
         return await answer
     except asyncio.CancelledError:
-        with suppress(OSError):  # it has closed it
-            line.sock.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # the endpoint was first
+            same.shutdown(socket.SHUT_RDWR)
         raise
+    finally:
+        same.close()

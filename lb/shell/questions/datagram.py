@@ -16,6 +16,7 @@ from lb.model.check import Datagram
 from lb.model.pattern import compiled
 from lb.shell.questions.answer import Failed, Passed, quoted
 
+REPLIES_MAX = 64
 REPLY_BYTES_MAX = 65_535
 
 
@@ -40,6 +41,7 @@ async def exchanged(data: bytes, address: SocketAddress, judge: Callable[[bytes]
         sock.connect((address.host, address.port))
         sock.send(data)
         loop = asyncio.get_running_loop()
-        while (passed := judge(await loop.sock_recv(sock, REPLY_BYTES_MAX))) is None:
-            pass
-        return passed
+        for _ in range(REPLIES_MAX):
+            if (passed := judge(await loop.sock_recv(sock, REPLY_BYTES_MAX))) is not None:
+                return passed
+        raise Failed(f"{REPLIES_MAX} replies, and none to what was asked")

@@ -24,11 +24,11 @@ SERVING = 1
 STATUSES = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 # https://grpc.io/docs/guides/status-codes/
 CODES = {
-    5: "NOT_FOUND",
-    7: "PERMISSION_DENIED",
-    12: "UNIMPLEMENTED",
-    14: "UNAVAILABLE",
-    16: "UNAUTHENTICATED",
+    "5": "NOT_FOUND",
+    "7": "PERMISSION_DENIED",
+    "12": "UNIMPLEMENTED",
+    "14": "UNAVAILABLE",
+    "16": "UNAUTHENTICATED",
 }
 
 
@@ -108,6 +108,7 @@ def take(http: h2.connection.H2Connection, chunk: bytes, heard: Heard) -> None:
             raise Failed(f"closed by HTTP/2: {name_of(event.error_code)}")
         elif isinstance(event, h2.events.StreamEnded):
             heard.ended = True
+            return  # what else may come, as a goodbye, is none of this answer
 
 
 def text_of(data: bytes | str) -> str:
@@ -126,8 +127,7 @@ def judged(heard: Heard) -> Passed:
     if heard.status != "200":
         raise Failed(f"not gRPC: answered HTTP {heard.status}")
     if heard.code != "0":
-        code = int(heard.code) if heard.code and heard.code.isdecimal() else -1
-        text = f"answered {CODES.get(code, f'gRPC status {heard.code}')}"
+        text = f"answered {CODES.get(heard.code or '', f'gRPC status {quoted(str(heard.code).encode())}')}"
         raise Failed(f"{text}: {quoted(heard.message.encode())}" if heard.message else text)
     status = status_of(heard.body)
     if status != SERVING:

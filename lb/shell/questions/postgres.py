@@ -51,31 +51,31 @@ class _Login(pg8000.native.Connection):  # type: ignore[misc] # untyped
 
 def ask(line: Line, login: PostgresLogin) -> Passed:
     try:
-        connection = _Login(
-            login.user,
-            host=line.host,
-            database=login.database,
-            password=login.password,
-            ssl_context=line.context or False,
-            application_name=APPLICATION,
-            sock=line.sock,
-        )
+        [[recovers, lag_s]] = state(line, login)
     except _AsksForPasswordError:
         return Passed("asks for a password")
     except pg8000.exceptions.DatabaseError as error:
         raise Failed(f"answered {said(error)}") from error
     except pg8000.exceptions.InterfaceError as error:
         raise Failed(broken(error)) from error
-    except (struct.error, UnicodeDecodeError, KeyError) as error:
-        raise Failed("not PostgreSQL") from error
-    try:
-        [[recovers, lag_s]] = connection.run(STATE)
-    except pg8000.exceptions.DatabaseError as error:
-        raise Failed(f"answered {said(error)}") from error
-    finally:
-        connection.close()
     role = Role.REPLICA if recovers else Role.PRIMARY
     return Passed(role.value, role, None if lag_s is None else float(lag_s))
+
+
+def state(line: Line, login: PostgresLogin) -> Any:
+    connection = _Login(
+        login.user,
+        host=line.host,
+        database=login.database,
+        password=login.password,
+        ssl_context=line.context or False,
+        application_name=APPLICATION,
+        sock=line.sock,
+    )
+    try:
+        return connection.run(STATE)
+    finally:
+        connection.close()
 
 
 def said(error: pg8000.exceptions.DatabaseError) -> str:

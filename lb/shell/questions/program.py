@@ -49,7 +49,7 @@ async def ask(program: Program, address: SocketAddress) -> Passed:
         try:
             code = await process.wait()
         finally:
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, PermissionError):  # one that became somebody else is left
                 os.killpg(process.pid, signal.SIGKILL)
         take(ours, heard)
     return judged(code, bytes(heard))
@@ -88,12 +88,19 @@ def take(ours: int, heard: bytearray) -> None:
         heard += os.read(ours, CHUNK_BYTES)[: OUTPUT_BYTES_MAX - len(heard)]
 
 
+def name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # of the real-time signals only the first and the last have names
+        return f"signal {number}"
+
+
 def judged(code: int, heard: bytes) -> Passed:
     """Raises Failed."""
     lines = heard.strip().splitlines()
     said = f": {quoted(lines[0])}" if lines else ""
     if code < 0:
-        raise Failed(f"ended by {signal.Signals(-code).name}{said}")
+        raise Failed(f"ended by {name_of(-code)}{said}")
     if code:
         raise Failed(f"exit code {code}{said}")
     return Passed(f"exit code 0{said}")

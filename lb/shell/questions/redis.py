@@ -19,6 +19,7 @@ from lb.shell.questions.answer import (
     quoted,
 )
 
+DIGITS_MAX = 8
 ROLES = {b"master": Role.PRIMARY, b"slave": Role.REPLICA}
 
 
@@ -28,7 +29,8 @@ async def ask(connection: Connection, redis: RedisPing, address: SocketAddress) 
     if redis.password is not None:
         given = [redis.password] if redis.user is None else [redis.user, redis.password]
         writer.write(command("AUTH", *given))
-        await answered(reader, heard, b"OK")
+        if (found := await reply(reader, heard)) != b"+OK":  # some repeat what they were told
+            raise Failed(f"answered {quoted(found.split()[0])} to AUTH" if found.split() else "not RESP")
     writer.write(command("PING"))
     await answered(reader, heard, b"PONG")
     writer.write(command("INFO", "replication"))
@@ -51,7 +53,7 @@ async def reply(reader: asyncio.StreamReader, heard: bytearray) -> bytes:
     line = await hear_line(reader, heard)
     if not line.startswith(b"$"):
         return line
-    if not line[1:].isdigit() or int(line[1:]) + 2 > ANSWER_BYTES_MAX:
+    if not line[1:].isdigit() or len(line) > DIGITS_MAX or int(line[1:]) + 2 > ANSWER_BYTES_MAX:
         raise Failed(f"not RESP: {quoted(line)}")
     size = int(line[1:])
     while len(heard) < size + 2:

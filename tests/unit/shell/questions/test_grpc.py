@@ -40,6 +40,16 @@ def answer(
     return send
 
 
+def then_goodbye(send: Answer) -> Answer:
+    """As servers say it that bound the requests of a connection."""
+
+    def both(http: h2.connection.H2Connection, stream: int) -> None:
+        send(http, stream)
+        http.close_connection()
+
+    return both
+
+
 def server(send: Answer, asked: list[tuple[dict[str, str], bytes]] | None = None) -> Script:
     def script(connection: socket.socket) -> None:
         http = h2.connection.H2Connection(
@@ -85,6 +95,8 @@ def server(send: Answer, asked: list[tuple[dict[str, str], bytes]] | None = None
         ),
         (answer(b"", trailers=(("grpc-status", "12"),)), False, "answered UNIMPLEMENTED"),
         (answer(b"", trailers=(("grpc-status", "99"),)), False, "answered gRPC status 99"),
+        (answer(b"", trailers=(("grpc-status", "9" * 5000),)), False, f"answered gRPC status {'9' * 60}"),
+        (then_goodbye(serving(1)), True, "SERVING"),
         (answer(b"", headers=((":status", "404"),)), False, "not gRPC: answered HTTP 404"),
         (answer(b"junk"), False, "not gRPC: junk"),
         (answer(b"x" * 2000), False, "not gRPC: a body of more than 1024 bytes"),

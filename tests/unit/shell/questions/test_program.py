@@ -31,6 +31,7 @@ def shell(run: Run, script: str, address: SocketAddress = ENDPOINT, timeout_s: f
         ("echo; echo OK - 3 ms; echo more", ProbeResult(True, "exit code 0: OK - 3 ms")),
         ("echo no answer >&2; exit 2", ProbeResult(False, "exit code 2: no answer")),
         ("echo going; kill -TERM $$", ProbeResult(False, "ended by SIGTERM: going")),
+        ("kill -40 $$", ProbeResult(False, "ended by signal 40")),
         (r"printf 'a\033[31mb'", ProbeResult(True, "exit code 0: a\\x1b[31mb")),
     ],
 )

@@ -109,9 +109,22 @@ def test_password_is_given_first_and_a_wrong_one_fails(
 
     with scripted(script) as endpoint:
         result = run(run_probe(Check(asked, timeout_s=2.0), endpoint.address))
-    assert result == ProbeResult(False, "answered -WRONGPASS invalid username-password pair")
+    assert result == ProbeResult(False, "answered -WRONGPASS to AUTH")
     assert heard == [words]
 
 
 def test_password_is_in_no_representation() -> None:
     assert "secret" not in repr(Check(RedisPing("lb", "secret")))
+
+
+def test_password_is_not_shown_where_the_endpoint_repeats_it(run: Run) -> None:
+    refused = b"-ERR unknown command 'AUTH', with args beginning with: 'hunter2'\r\n"
+    with scripted(answering(auth=refused)) as endpoint:
+        result = run(run_probe(Check(RedisPing(password="hunter2"), timeout_s=2.0), endpoint.address))
+    assert result == ProbeResult(False, "answered -ERR to AUTH")
+
+
+def test_length_that_is_no_length_fails(run: Run) -> None:
+    with scripted(answering(ping=b"$" + b"1" * 5000 + b"\r\n")) as endpoint:
+        result = run(run_probe(Check(RedisPing(), timeout_s=2.0), endpoint.address))
+    assert result.detail.startswith("not RESP: $111")
