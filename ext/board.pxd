@@ -20,8 +20,8 @@ cdef enum:
     BUCKETS = 16                # of a histogram; the last is everything above
 
 # Why a connection to an endpoint failed. LOCAL is ours (no port, no descriptor, no memory): the endpoint is
-# never charged with it. EARLY_RESET and SILENT are of connections that stood: reset before its first byte, and
-# no first byte within the pool's first_byte_timeout.
+# never charged with it. EARLY_RESET and SILENT are of connections that stood: reset before its first byte,
+# and no first byte within the pool's first_byte_timeout.
 cdef enum:
     FAILED_REFUSED
     FAILED_TIMEOUT

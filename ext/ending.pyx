@@ -161,13 +161,14 @@ cdef void judge_speechless(engine_t* e, session_t* s, int reason) noexcept nogil
     """It ends without a byte from its endpoint, which may be as it should: some only take. One that asked
     nothing proves nothing good, and one whose client has ended nothing bad. Of one that lingered the endpoint
     may be gone."""
+    cdef uint32_t* in_row = &e.board.failed_in_row[s.endpoint]
     if not s.counted:
         return
     if reason == REASON_ENDPOINT_RESET:
         if not s.side[CLIENT].flags & (ENDED | FINISHED):
             note_failure(e, s.endpoint, FAILED_EARLY_RESET)
-    elif reason == REASON_DONE and s.bytes_in and not s.silent and load_acquire_32(&e.board.failed_in_row[s.endpoint]):
-        store_release_32(&e.board.failed_in_row[s.endpoint], 0)
+    elif reason == REASON_DONE and s.bytes_in and not s.silent and load_acquire_32(in_row):
+        store_release_32(in_row, 0)
 
 
 cdef void note_failure(engine_t* e, uint32_t endpoint, int failure) noexcept nogil:

@@ -67,9 +67,9 @@ cdef class Engine:
         e.slots_max = min(sessions_max, <uint32_t>SESSIONS_MAX)
         e.slots = <session_t*>mmap(NULL, e.slots_max * sizeof(session_t), PROT_READ | PROT_WRITE,
                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-        if (e.failures == NULL or e.failed == NULL or e.in_row == NULL or e.queue_first == NULL or e.queue_fresh == NULL
-                or e.queue_last == NULL or e.retrying == NULL or e.starved == NULL or e.source_turns == NULL
-                or e.slots == <session_t*>MAP_FAILED):
+        if (e.failures == NULL or e.failed == NULL or e.in_row == NULL or e.queue_first == NULL
+                or e.queue_fresh == NULL or e.queue_last == NULL or e.retrying == NULL or e.starved == NULL
+                or e.source_turns == NULL or e.slots == <session_t*>MAP_FAILED):
             raise MemoryError
         memset(e.queue_first, 0xFF, POOLS_MAX * sizeof(uint32_t))
         memset(e.queue_fresh, 0xFF, POOLS_MAX * sizeof(uint32_t))
@@ -245,8 +245,8 @@ cdef class Engine:
         return following
 
     def take_failures(self) -> dict:
-        """{endpoint id: {reason: count}} of what failed since the last call. With the reasons stands `in_row`:
-        how many in a row these came to at most, with those that other workers saw."""
+        """{endpoint id: {reason: count}} of what failed since the last call. With the reasons stands
+        `in_row`: how many in a row these came to at most, with those that other workers saw."""
         cdef engine_t* e = self.e
         cdef uint32_t index
         cdef int kind

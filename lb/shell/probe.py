@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lb.model.address import Address, SocketAddress
+from lb.model.address import SocketAddress
 from lb.model.check import (
     AgentQuery,
     Certificate,
@@ -38,6 +38,8 @@ from lb.model.check import (
     TlsRule,
 )
 from lb.shell import tls
+from lb.shell.connecting import connected, streams
+from lb.shell.farewell import close, farewell
 from lb.shell.questions import (
     agent,
     blocking,
@@ -52,9 +54,8 @@ from lb.shell.questions import (
     redis,
     smtp,
 )
-from lb.shell.questions.answer import ANSWER_BYTES_MAX, Connection, Failed, Passed
+from lb.shell.questions.answer import Connection, Failed, Passed
 
-FAREWELL_BYTES_MAX = 64 * 1024
 FAREWELL_S = 0.1
 
 # Over a connection, and without one. Each raises OSError and Failed.
@@ -116,7 +117,7 @@ class _Probe:
             return await self._log_in(check.question)
         header = check.send_proxy.own_header if check.send_proxy else b""
         if check.tls is None:
-            self.connection = await _connect(self.address)
+            self.connection = await streams(await self._connect())
             self.connection[1].write(header)
         else:
             passed = Passed(await self._secure(check.tls, header))
@@ -127,14 +128,17 @@ class _Probe:
         ask = ASK[type(check.question)]
         return await _translating("answer", ask(self.connection, check.question, self.address))
 
+    async def _connect(self) -> socket.socket:
+        try:
+            return await connected(self.address)
+        except OSError as error:
+            raise _translated("connect", error) from error
+
     async def _log_in(self, login: PostgresLogin | MysqlLogin) -> Passed:
         """By a library that blocks. It speaks TLS itself, after a word of its own protocol."""
         check, rule = self.check, self.check.tls
         context = tls.context_of(rule, tls.changed_ns(rule)) if rule else None
-        try:
-            sock = await _connected(self.address)
-        except OSError as error:
-            raise _translated("connect", error) from error
+        sock = await self._connect()
         self.doing = "connected, no answer"
         sock.settimeout(check.timeout_s)
         line = blocking.Line(sock, blocking.host_of(rule.sni if rule else None, self.address), context)
@@ -150,10 +154,7 @@ class _Probe:
         return await _translating("answer", blocking.asked(line, ask, protocol))
 
     async def _secure(self, rule: TlsRule, header: bytes) -> str:
-        try:
-            sock = await _connected(self.address)
-        except OSError as error:
-            raise _translated("connect", error) from error
+        sock = await self._connect()
         self.doing = "connected, no TLS handshake"
         try:
             self.connection = await tls.secured(sock, header, rule, self.address, self.check.timeout_s)
@@ -179,67 +180,17 @@ async def run_probe(check: Check, address: SocketAddress) -> ProbeResult:
         duration_s = time.monotonic() - started_s
         if probe.connection is not None:
             closes_itself = isinstance(check.question, CLOSES_ITSELF)
-            await _farewell(probe.connection, closes_itself=closes_itself, within_s=FAREWELL_S + duration_s)
+            await farewell(probe.connection, closes_itself=closes_itself, within_s=FAREWELL_S + duration_s)
     except TimeoutError:
         detail = f"timeout after {check.timeout_s:g} s ({probe.doing})"
         return TimedOut(False, detail, time.monotonic() - started_s, probe.certificate)
     finally:
         if probe.connection is not None:
-            await _close(probe.connection)
+            await close(probe.connection)
     if passed is None:
         return ProbeResult(False, detail, duration_s, probe.certificate)
     shown = (probe.certificate, passed.role, passed.lag_s, passed.agent)
     return ProbeResult(True, passed.detail, duration_s, *shown)
-
-
-async def _connect(address: SocketAddress) -> Connection:
-    try:
-        if isinstance(address, Address):
-            connection = await asyncio.open_connection(address.host, address.port, limit=ANSWER_BYTES_MAX)
-        else:
-            connection = await asyncio.open_unix_connection(
-                sock=connected(address.path), limit=ANSWER_BYTES_MAX
-            )
-    except OSError as error:
-        raise _translated("connect", error) from error
-    writer = connection[1]
-    if writer.get_extra_info("sockname") == writer.get_extra_info("peername"):
-        await _close(connection)
-        raise _met_itself()
-    return connection
-
-
-async def _connected(address: SocketAddress) -> socket.socket:
-    """For what is to happen before anything is read. Raises OSError and Failed."""
-    if not isinstance(address, Address):
-        return connected(address.path)
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        await asyncio.get_running_loop().sock_connect(sock, (address.host, address.port))
-        if sock.getsockname() == sock.getpeername():
-            raise _met_itself()
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _met_itself() -> Failed:
-    """On loopback the kernel may draw the very port we look for as our own, and TCP allows the meeting."""
-    return Failed("connect: refused (it met itself)")
-
-
-def connected(path: str) -> socket.socket:
-    """A unix socket answers at once. Not by the loop: asyncio takes EAGAIN, a full queue, for a connect under
-    way. Raises OSError."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        sock.connect(path)
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 async def _translating(step: str, answer: Awaitable[Passed]) -> Passed:
@@ -249,48 +200,6 @@ async def _translating(step: str, answer: Awaitable[Passed]) -> Passed:
         raise ProbeImpossible(str(error)) from error
     except OSError as error:
         raise _translated(step, error) from error
-
-
-async def _farewell(connection: Connection, *, closes_itself: bool, within_s: float) -> None:
-    """Reads on until the endpoint has closed too, so that nothing it says finds a closed socket.
-
-    Who was asked to close ends by itself; a FIN before that would tell some servers that nobody waits for the
-    answer. `within_s` leaves a round trip for what is on its way.
-    """
-    reader, writer = connection
-    try:
-        async with asyncio.timeout(within_s):
-            if closes_itself:
-                await _read_out(reader)
-            if not writer.can_write_eof():  # over TLS
-                writer.close()
-                await _closed(writer)
-            elif not closes_itself:
-                writer.write_eof()
-                await _read_out(reader)
-    except OSError:
-        return  # it does not close in time, or it reset: the result stands either way
-
-
-async def _read_out(reader: asyncio.StreamReader) -> None:
-    unread = FAREWELL_BYTES_MAX
-    while unread > 0 and (chunk := await reader.read(unread)):
-        unread -= len(chunk)
-
-
-async def _close(connection: Connection) -> None:
-    """A FIN, if all was read; what of a request was not sent yet is dropped."""
-    writer = connection[1]
-    writer.transport.abort()
-    await _closed(writer)
-
-
-async def _closed(writer: asyncio.StreamWriter) -> None:
-    """However it ends. Who waits for a stream waits for a future of its own, which must not be cancelled with
-    one that waits no longer: the next would find it so."""
-    closing = asyncio.get_running_loop().create_task(writer.wait_closed())
-    closing.add_done_callback(lambda done: done.cancelled() or done.exception())
-    await asyncio.wait([closing])
 
 
 def _translated(step: str, error: OSError) -> Exception:

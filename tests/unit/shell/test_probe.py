@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import resource
 import socket
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import pytest
 from lb.model.address import Address, UnixAddress
 from lb.model.check import Check, HttpRequest, ProbeResult
 from lb.model.proxy import ProxyVersion
-from lb.shell import probe
+from lb.shell import connecting, probe
 from lb.shell.probe import ProbeImpossible, TimedOut, run_probe
 from tests.support.blackhole import blackhole
 from tests.support.ports import free_port
@@ -113,13 +112,16 @@ def test_probe_of_a_dead_host_times_out_at_its_deadline(run: Run) -> None:
 
 
 def test_probe_that_meets_itself_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = asyncio.open_connection
+    address = Address("127.0.0.1", free_port())
 
-    async def from_the_same_port(host: str, port: int, limit: int) -> probe.Connection:
-        return await opened(host, port, limit=limit, local_addr=(host, port))
+    class FromTheSamePort(socket.socket):
+        def __init__(self, *words: Any, **rest: Any) -> None:
+            super().__init__(*words, **rest)
+            if self.family == socket.AF_INET and "fileno" not in rest:
+                self.bind((address.host, address.port))
 
-    monkeypatch.setattr(asyncio, "open_connection", from_the_same_port)
-    result = run(run_probe(TCP, Address("127.0.0.1", free_port())))
+    monkeypatch.setattr(connecting.socket, "socket", FromTheSamePort)
+    result = run(run_probe(TCP, address))
     assert result == ProbeResult(False, "connect: refused (it met itself)")
 
 
