@@ -99,6 +99,8 @@ def state(endpoint: Json, now_s: float) -> str:
         return f"{endpoint['agent']} by its agent {since}" + (f", health {health}" if health != "UP" else "")
     if endpoint["ejected"]:
         return f"EJECTED {since}, {duration(endpoint['returns_in_s'])} more"
+    if health == "UP" and endpoint["weight_effective"] and not endpoint["eligible"]:
+        return f"UP {since}, stands by (priority {endpoint['priority']})"
     if endpoint["ramp_percent"] < 100:
         since += f", at {endpoint['ramp_percent']} % of its share"
     if not checks:

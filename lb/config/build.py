@@ -133,6 +133,8 @@ def pool(name: str, section: PoolSection) -> Pool:
         on_all_down=OnAllDown(section.on_all_down),
         panic_percent=section.panic_percent,
         slow_start_s=section.slow_start,
+        overprovision_percent=section.overprovision_percent,
+        prefer_zone=section.prefer_zone,
     )
 
 
@@ -160,6 +162,8 @@ def endpoint(section: EndpointSection) -> Endpoint:
         weight=section.weight,
         sessions_max=section.sessions_max,
         admin=Admin(section.admin.upper()),
+        priority=section.priority,
+        zone=section.zone,
     )
 
 

@@ -32,7 +32,7 @@ FEW = Field(max_length=SOURCES_MAX)
 
 
 class EndpointSection(Section):
-    later = keys("priority zone labels session_capacity")
+    later = keys("labels session_capacity")
 
     name: Annotated[str | None, Either(None, NAME)] = None
     """How it is called in orders, logs and metrics; empty: its address."""
@@ -43,6 +43,10 @@ class EndpointSection(Section):
     """Its share of new sessions, relative to the others; 0: none."""
     sessions_max: Annotated[int, Count(0, SESSIONS_MAX, "sessions")] = ENDPOINT.sessions_max
     """Most sessions at a time; 0: no limit. Several workers may pass it by one each, less one."""
+    priority: Annotated[int, Count(0, 15)] = ENDPOINT.priority
+    """Its level: endpoints of 1 serve where those of 0 cannot carry the load, and so on (active-standby)."""
+    zone: Annotated[str | None, Either(None, NAME)] = ENDPOINT.zone
+    """Where it stands."""
     admin: Annotated[str, Word(("ready", "drain", "maint"))] = ENDPOINT.admin.value.lower()
     """ready; drain: no new sessions; maint: none, and no probes either."""
 
@@ -104,7 +108,7 @@ class OnDownSection(Section):
 
 
 class PoolSection(Section):
-    later = keys("discover overprovision_percent prefer_zone role lag_max fallback tier objective redundancy")
+    later = keys("discover role lag_max fallback tier objective redundancy")
 
     endpoints: list[Annotated[EndpointSection, shorthand.ADDRESS]]
     """The members: each an address, or a mapping."""
@@ -128,6 +132,11 @@ class PoolSection(Section):
     slow_start: Annotated[float, Duration("0s", "1h")] = POOL.slow_start_s
     """How long an endpoint that comes back grows into its share, and into its sessions_max, by tenths; 0s: it
     has them at once. Not at the start of lb."""
+    overprovision_percent: Annotated[int, Count(100, 1000, "percent")] = POOL.overprovision_percent
+    """How much more than its share of the load a level can carry: at 140 it may lose 28 % of its weight
+    before the next one gets sessions."""
+    prefer_zone: Annotated[str | None, Either(None, NAME)] = POOL.prefer_zone
+    """Endpoints of this zone come before others of their priority; empty: zones do not matter."""
     on_all_down: Annotated[str, Word(tuple(word.value for word in OnAllDown))] = POOL.on_all_down.value
     """New sessions while no endpoint is eligible: reject (they are reset), or any (they go to whoever is
     ready, whatever its health)."""

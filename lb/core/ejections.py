@@ -16,7 +16,7 @@ from lb.core.agenda import Entry, Need
 from lb.core.commands import Emit
 from lb.core.memory import Memory
 from lb.core.state import CheckState, EndpointState
-from lb.core.transitions import Axis, change
+from lb.core.transitions import Axis, change, is_invited
 from lb.health.ejection import ejected_max, ejection_s
 from lb.model.cause import Cause
 from lb.model.endpoint import Health
@@ -57,7 +57,7 @@ def consider(memory: Memory, endpoint: EndpointState, reasons: Mapping[str, int]
 def may_eject(endpoint: EndpointState, rule: OutlierRule) -> bool:
     others = [each for each in endpoint.pool.endpoints.values() if each is not endpoint]
     ejected = sum(each.ejected for each in others)
-    serving = sum(each.eligible and each.health is Health.UP and not each.ejected for each in others)
+    serving = sum(is_invited(each) and each.health is Health.UP and not each.ejected for each in others)
     return ejected < ejected_max(rule, len(others) + 1) and serving >= max(1, rule.min_eligible)
 
 

@@ -7,11 +7,16 @@ few snapshots, not a thousand, and the first of them is out at once.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+from lb.balance.levels import part
 from lb.core.agenda import Entry, Need
 from lb.core.commands import Emit, PublishSnapshot
 from lb.core.memory import Memory
 from lb.core.state import EndpointState, PoolState
-from lb.core.transitions import Axis, change, serving
+from lb.core.transitions import Axis, Level, change, is_invited, serving
 from lb.model.cause import Cause
 from lb.model.endpoint import Agent, Health
 
@@ -45,13 +50,30 @@ def derive(memory: Memory, now: float) -> None:
 
 
 def derive_pool(memory: Memory, pool: PoolState, cause: Cause, now: float) -> None:
-    found, panics = serving(pool)
+    found, carrying, panics = serving(pool)
     numbers = {endpoint.id for endpoint in found}
+    put_shares(memory, pool, found, carrying)
     for endpoint in pool.endpoints.values():
         set_eligible(memory, endpoint, endpoint.id in numbers, cause, now, panics=panics)
     memory.draft.put_pool(pool, found)
     note_panic(memory, pool, panics, cause)
     note_emptiness(memory, pool, not found, cause)
+
+
+def put_shares(
+    memory: Memory, pool: PoolState, found: Sequence[EndpointState], carrying: Mapping[Level, Fraction]
+) -> None:
+    """Where one level carries everything, weights are what they are."""
+    several = sum(load > 0 for load in carrying.values()) > 1
+    able = Counter[Level]()
+    for each in found if several else ():
+        able[each.level] += each.able
+    for each in pool.endpoints.values():
+        total = able[each.level]
+        share = part(carrying[each.level], each.able, total) if total else each.able
+        if share != each.share:
+            each.share = share
+            memory.draft.put_endpoint(each)
 
 
 def note_emptiness(memory: Memory, pool: PoolState, is_empty: bool, cause: Cause) -> None:
@@ -88,6 +110,11 @@ def set_eligible(
         memory.commands.append(Emit(record))
 
 
+def is_standby(endpoint: EndpointState) -> bool:
+    """It is well, and its level has nothing to carry."""
+    return endpoint.health is Health.UP and is_invited(endpoint) and not endpoint.ejected
+
+
 def grounds(endpoint: EndpointState, to: bool, panics: bool) -> str:
     if endpoint.removed:
         return "it left the configuration"
@@ -95,6 +122,8 @@ def grounds(endpoint: EndpointState, to: bool, panics: bool) -> str:
         return "panic: health is ignored"
     if to and (endpoint.health is Health.UNKNOWN or endpoint.ejected):
         return "no other endpoint of the pool is eligible"
+    if not to and is_standby(endpoint):
+        return "its level stands by"
     agent = "" if endpoint.agent is Agent.READY else f", agent {endpoint.agent.value}"
     ejected = ", ejected" if endpoint.ejected else ""
     weight = endpoint.weight_effective

@@ -67,8 +67,5 @@ def set_ramp(
     memory.commands.append(Emit(record))
     memory.unsettled.setdefault(endpoint.key.pool, cause)
     pool = endpoint.pool
-    was_ramping = bool(pool.ramping)
     (pool.ramping.discard if to == RAMP_FULL else pool.ramping.add)(endpoint.id)
-    others = was_ramping != bool(pool.ramping)  # their weights are counted otherwise now
-    for each in pool.endpoints.values() if others else (endpoint,):
-        memory.draft.put_endpoint(each)
+    memory.draft.put_endpoint(endpoint)  # for its sessions_max

@@ -75,6 +75,7 @@ class EndpointState:
     ejected: bool = False
     ramp: int = RAMP_FULL  # tenths of its share
     eligible: bool = False
+    share: int = 0  # the weight that the data path has; written by lb/core/publication.py
     since_s: float = 0.0  # the last change of health, admin or eligible
     transitions: Counter[tuple[str, str]] = field(default_factory=Counter)  # of health and admin: (to, cause)
 
@@ -100,12 +101,21 @@ class EndpointState:
     drain_since_s: float | None = None  # None: it does not drain
     is_drained: bool = False  # nothing was open at some count since
 
+    def __post_init__(self) -> None:
+        self.share = self.weight
+
     def __str__(self) -> str:
         return str(self.key)
 
     @property
-    def share(self) -> int:
-        """The weight that the data path has: in tenths while somebody in the pool ramps."""
+    def level(self) -> tuple[int, bool]:
+        """In the order in which they serve."""
+        zone = self.pool.pool.prefer_zone
+        return self.endpoint.priority, zone is not None and self.endpoint.zone != zone
+
+    @property
+    def able(self) -> int:
+        """The weight that counts now: in tenths while somebody in the pool ramps."""
         return self.weight_effective * self.ramp if self.pool.ramping else self.weight_effective
 
     @property

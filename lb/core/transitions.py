@@ -34,11 +34,14 @@ Rejected
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from fractions import Fraction
 from typing import NamedTuple
 
-from lb.core.state import EndpointState, PoolState
+from lb.balance.levels import loads
+from lb.core.state import RAMP_FULL, EndpointState, PoolState
 from lb.model.cause import Cause
 from lb.model.endpoint import Admin, Agent, Health
 from lb.model.pool import OnAllDown
@@ -82,10 +85,15 @@ class Axis(Enum):
     ELIGIBLE = "eligible"
 
 
+Level = tuple[int, bool]
+
+
 class Serving(NamedTuple):
-    """Who gets new sessions of a pool, and whether their health is ignored."""
+    """Who gets new sessions of a pool; the load of each level that carries some; and whether health is
+    ignored, and levels with it."""
 
     endpoints: list[EndpointState]
+    loads: Mapping[Level, Fraction]
     panics: bool
 
 
@@ -111,8 +119,26 @@ def serving(pool: PoolState) -> Serving:
     invited = [each for each in pool.endpoints.values() if is_invited(each)]
     too_few = 100 * len(found) < pool.pool.panic_percent * len(invited)
     if too_few or (not found and pool.pool.on_all_down is OnAllDown.ANY):
-        return Serving(invited, len(invited) > len(found))
-    return Serving(found, False)
+        return Serving(invited, {}, len(invited) > len(found))
+    carrying = loads_of(pool, found, invited)
+    return Serving([each for each in found if carrying.get(each.level, 1)], carrying, False)
+
+
+def loads_of(
+    pool: PoolState, found: Sequence[EndpointState], invited: Sequence[EndpointState]
+) -> Mapping[Level, Fraction]:
+    """Of each level; empty where there is one."""
+    levels = sorted({each.level for each in invited})
+    if len(levels) < 2:
+        return {}
+    full = RAMP_FULL if pool.ramping else 1
+    able, whole = Counter[Level](), Counter[Level]()
+    for each in found:
+        able[each.level] += each.able
+    for each in invited:
+        whole[each.level] += each.weight_effective * full
+    parts = [(able[level], whole[level]) for level in levels]
+    return dict(zip(levels, loads(parts, pool.pool.overprovision_percent), strict=True))
 
 
 def is_invited(endpoint: EndpointState) -> bool:

@@ -53,6 +53,8 @@ class EndpointView:
     eligible: bool
     weight: int
     weight_effective: int
+    priority: int
+    zone: str | None
     ramp_percent: int
     sessions_max: int
     since_s: float
@@ -77,6 +79,8 @@ def view(memory: Memory, state: EndpointState) -> EndpointView:
         eligible=state.eligible,
         weight=state.weight,
         weight_effective=state.weight_effective,
+        priority=state.endpoint.priority,
+        zone=state.endpoint.zone,
         ramp_percent=100 * state.ramp // RAMP_FULL,
         sessions_max=state.endpoint.sessions_max,
         since_s=state.since_s,

@@ -51,10 +51,13 @@ class EndpointKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`name` defaults to the text of the address. `weight` 0: no new sessions. `sessions_max` 0: no limit."""
+    """`name` defaults to the text of the address. `weight` 0: no new sessions. `sessions_max` 0: no limit.
+    `priority`: its level; those of a higher number serve where the lower ones cannot carry the load."""
 
     name: str
     address: SocketAddress
     weight: int = 1
     sessions_max: int = 0
     admin: Admin = Admin.READY
+    priority: int = 0
+    zone: str | None = None

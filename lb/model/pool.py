@@ -95,6 +95,8 @@ class Pool:
     them, 0 closes them at once, more closes them that much later unless the endpoint is UP again.
 
     `slow_start_s`: how long an endpoint that comes back grows into its share; 0: it has it at once.
+    `overprovision_percent`: how much more than its share a level can carry. `prefer_zone`: endpoints of this
+    zone come before others of their priority.
     `panic_percent`: while less than this share of the READY endpoints is eligible, all of them are; 0: never.
     """
 
@@ -112,6 +114,8 @@ class Pool:
     on_all_down: OnAllDown = OnAllDown.REJECT
     panic_percent: int = 0
     slow_start_s: float = 0.0
+    overprovision_percent: int = 140
+    prefer_zone: str | None = None
 
     @property
     def checks(self) -> Checks:

@@ -88,6 +88,8 @@ def endpoint(observed: Observed, view: EndpointView) -> Json:
         "weight": view.weight,
         "weight_effective": view.weight_effective,
         "ramp_percent": view.ramp_percent,
+        "priority": view.priority,
+        "zone": view.zone,
         "sessions_open": counts.sessions_open,
         "sessions_total": counts.sessions_total,
         "bytes_in": counts.bytes_in,

@@ -55,6 +55,8 @@ class FakeEndpoint:
     weight: int = 1
     weight_effective: int = 1
     ramp_percent: int = 100
+    priority: int = 0
+    zone: str | None = None
     since_s: float = 900.0
     removed: bool = False
     drained: bool = False

@@ -43,7 +43,7 @@ def test_draft_of_a_pool_has_the_schedule_of_its_weights() -> None:
 def test_draft_of_a_pool_follows_a_weight_that_changed() -> None:
     draft, heavy, light = Draft(), member(4, weight=3), member(1)
     draft.put_pool(owner(), [heavy, light])
-    heavy.weight = 1
+    heavy.weight = heavy.share = 1
     draft.put_pool(owner(), [heavy, light])
     snapshot = draft.seal(1)
     assert snapshot is not None

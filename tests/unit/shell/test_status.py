@@ -87,6 +87,8 @@ def test_status_of_an_endpoint_says_how_it_is_since_when_and_why() -> None:
         "weight": 1,
         "weight_effective": 1,
         "ramp_percent": 100,
+        "priority": 0,
+        "zone": None,
         "sessions_open": 2,
         "sessions_total": 20,
         "bytes_in": 200,
