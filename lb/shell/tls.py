@@ -20,6 +20,7 @@ from lb.model.address import Address, SocketAddress
 from lb.model.check import Certificate, TlsRule
 from lb.shell.questions.answer import ANSWER_BYTES_MAX, Connection, Failed
 
+HANDSHAKE_SLACK_S = 1.0  # the probe's own deadline is to be the first: the loop's looks like a reset
 CONTEXTS_MAX = 1024
 SYSTEM = "system"  # as TlsRule.verify says it
 
@@ -51,7 +52,7 @@ async def secured(
         limit=ANSWER_BYTES_MAX,
         ssl=context,
         server_hostname=name,  # empty: none
-        ssl_handshake_timeout=timeout_s,
+        ssl_handshake_timeout=timeout_s + HANDSHAKE_SLACK_S,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import socket
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -23,10 +24,11 @@ from tests.support.netns import run_in_netns
 from tests.support.ports import free_port
 from tests.support.scale import Scale
 from tests.support.sessions import connect, echoes, read_exactly
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, throughout
 
 Started = Callable[[str, dict], tuple[LbProcess, int, dict[str, Endpoint]]]
 
+paused = threading.Event()
 PAUSE_S = 0.02  # between two sessions
 UP_WITHIN_S = 15.0
 
@@ -50,7 +52,7 @@ def failed_until_down(lb: LbProcess, port: int, session: Callable[[int], bool]) 
         if not down_s and lb.health("a") == "DOWN":
             down_s = time.monotonic() - began_s
         assert time.monotonic() - began_s < 20, "it is never DOWN"
-        time.sleep(PAUSE_S)
+        paused.wait(PAUSE_S)
     return down_s, count, failed
 
 
@@ -136,9 +138,11 @@ def test_hung_endpoint_behind_a_tcp_check_is_seen_only_by_its_sessions(
     with ExitStack() as open_now:
         for _ in range(30):
             open_now.enter_context(connect(port)).sendall(b"ping")
-        time.sleep(4.0)
-        assert lb.health("a") == "UP"
-        assert not lb.endpoint("a")["ejected"]
+        throughout(
+            lambda: lb.health("a") == "UP" and not lb.endpoint("a")["ejected"],
+            for_s=4.0,
+            reason="all is well",
+        )
     members["a"].process.signal(signal.SIGCONT)
 
 

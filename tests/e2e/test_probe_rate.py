@@ -17,6 +17,7 @@ from tests.support.lb_process import configuration, running_lb
 from tests.support.ports import free_port
 from tests.support.scale import Scale
 from tests.support.vitals import cpu_s
+from tests.support.waiting import throughout
 
 ENDPOINTS = 500
 INTERVAL_S = 2.0
@@ -66,9 +67,9 @@ def test_five_hundred_endpoints_are_probed_at_their_rate_and_evenly(folder: Path
             workers=WORKERS,
         )
         with running_lb(text, folder) as lb:
-            time.sleep(2 * INTERVAL_S)
+            throughout(lambda: lb.process.alive, for_s=2 * INTERVAL_S, reason="lb runs", every_s=0.5)
             from_s, cpu_before_s = time.monotonic(), cpu_s(lb.process.pid)
-            time.sleep(seconds)
+            throughout(lambda: lb.process.alive, for_s=seconds, reason="lb runs", every_s=0.5)
             until_s, used_s = time.monotonic(), cpu_s(lb.process.pid) - cpu_before_s
             assert all(each["health"] == "UP" for each in lb.status()["pools"][0]["endpoints"])
     seen = [at_s for at_s in came if from_s <= at_s < until_s]
